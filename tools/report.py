@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""Counts the results of ./dev test and prints them, the verdict alone on the last line.
+
+usage: report.py FOLDER
+
+FOLDER holds STAGE.xml (CTest's JUnit form) and notes.tsv (stage, outcome, name, reason).
+Skipped cases inside a cmocka program count as skipped too, so that none is overlooked.
+"""
+
+import re
+import sys
+import xml.etree.ElementTree as xml
+from pathlib import Path
+
+
+def reason_of(output):
+    """The line in which a skipped test says why."""
+    for line in output.splitlines():
+        if line.lower().startswith("skip:"):
+            return line[5:].strip()
+    return "no reason given"
+
+
+def cmocka_skips(output):
+    """Cases that a cmocka program skipped, each with the line before it as its reason."""
+    reason = ""
+    for line in output.splitlines():
+        found = re.match(r"\[  SKIPPED \] (?!\d+ test)(\w+)", line)
+        if found:
+            yield found.group(1), reason or "no reason given"
+        reason = line[5:].strip() if line.lower().startswith("skip:") else ""
+
+
+def outcomes_of(path):
+    """Yields (outcome, name, reason) of each test in one of CTest's result files."""
+    for case in xml.parse(path).getroot().iter("testcase"):
+        name = case.get("name")
+        output = case.findtext("system-out") or ""
+        skipped = case.find("skipped")
+        if case.get("status") == "run":
+            yield "passed", name, ""
+            for inner, reason in dict(cmocka_skips(output)).items():
+                yield "skipped", f"{name}: {inner}", reason
+        elif skipped is not None and skipped.get("message", "").startswith("SKIP_RETURN_CODE"):
+            yield "skipped", name, reason_of(output)
+        elif case.get("status") == "disabled":
+            yield "skipped", name, "disabled"
+        else:
+            # A test that did not run for any other reason was meant to run.
+            yield "failed", name, "did not run" if skipped is not None else ""
+
+
+def results_in(folder):
+    for path in sorted(folder.glob("*.xml")):
+        for outcome, name, reason in outcomes_of(path):
+            yield path.stem, outcome, name, reason
+    notes = folder / "notes.tsv"
+    if notes.exists():
+        for line in notes.read_text().splitlines():
+            stage, outcome, name, reason = line.split("\t")
+            yield stage, outcome, name, reason
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit("usage: report.py FOLDER")
+    count = {"passed": 0, "failed": 0, "skipped": 0}
+    lists = {"failed": [], "skipped": []}
+    for stage, outcome, name, reason in results_in(Path(sys.argv[1])):
+        count[outcome] += 1
+        if outcome in lists:
+            lists[outcome].append(f"  {stage}: {name}" + (f": {reason}" if reason else ""))
+    print()
+    if lists["skipped"]:
+        print("SKIPPED")
+        print("\n".join(lists["skipped"]))
+    if lists["failed"]:
+        print("FAILED")
+        print("\n".join(lists["failed"]))
+    if count["passed"] == 0 and count["failed"] == 0:
+        print("nothing was tested")
+        count["failed"] = 1
+    verdict = f"{count['passed']} passed, {count['failed']} failed"
+    if count["skipped"]:
+        verdict += f", {count['skipped']} skipped"
+    print(verdict)
+    sys.exit(1 if count["failed"] else 0)
+
+
+main()

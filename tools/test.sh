@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# ./dev test: every stage, or those named. Each stage builds one preset and runs a part of the
+# suite; all results are counted together by tools/report.py, whose last line is the verdict.
+set -uo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+. "$root/tools/packages.sh"
+. "$root/tools/build.sh"
+
+stages=(release install asan tsan clang lint)
+results="$root/build/results"
+jobs=$(nproc)
+
+# note STAGE passed|failed|skipped NAME [REASON]: one result that is no CTest test.
+note() {
+    printf '%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "${4:-}" >>"$results/notes.tsv"
+}
+
+# suite STAGE PRESET [CTEST ARGUMENT...]: build the preset, then run the tests that match.
+suite() {
+    local stage=$1 preset=$2
+    shift 2
+    echo "== $stage: build"
+    if ! build_all "$preset"; then
+        note "$stage" failed build "build/$preset does not build"
+        return
+    fi
+    note "$stage" passed build
+    echo "== $stage: tests"
+    (cd "$root/build/$preset" && ctest --output-on-failure --no-tests=ignore -j "$jobs" \
+        --output-junit "$results/$stage.xml" "$@")
+    # CTest's exit code says no more than its results, except when it could not write any.
+    [ -s "$results/$stage.xml" ] || note "$stage" failed ctest "no results"
+}
+
+# Sanitizers find most in the smallest programs; "slow" tests are long loads, which they only
+# make longer. A thread sanitizer cannot see through the kernel's shared memory, so that its slice
+# is what shares memory between threads.
+stage_release() { suite release release -LE install; }
+stage_install() { suite install release -L install; }
+stage_asan() { suite asan asan -L '^(unit|conformance|e2e)$' -LE '^(slow|noasan)$'; }
+stage_tsan() { suite tsan tsan -L '^(unit|conformance)$' -LE '^(slow|notsan)$'; }
+
+stage_clang() {
+    echo "== clang: build"
+    if build_all clang; then
+        note clang passed build
+    else
+        note clang failed build "build/clang does not build"
+    fi
+}
+
+stage_lint() {
+    echo "== lint"
+    "$root/tools/lint.sh" --results "$results/notes.tsv" || true
+}
+
+for stage in "$@"; do
+    if [[ " ${stages[*]} " != *" $stage "* ]]; then
+        echo "dev: no stage \"$stage\"; there are: ${stages[*]}" >&2
+        exit 64
+    fi
+done
+need_packages "${build_packages[@]}" "${test_packages[@]}" "${clang_packages[@]}" \
+    "${lint_packages[@]}"
+rm -rf "$results"
+mkdir -p "$results"
+for stage in "${@:-${stages[@]}}"; do
+    began_s=$SECONDS
+    "stage_$stage"
+    echo "== $stage: $((SECONDS - began_s)) s"
+done
+exec python3 "$root/tools/report.py" "$results"
