@@ -1,0 +1,62 @@
+# What "cmake --install" puts where, in three components that become three Debian packages:
+#   runtime  the shared library              libweir0
+#   dev      headers, libraries, manuals     libweir-dev
+#   command  weir, its manuals, completions  weir
+
+include(CMakePackageConfigHelpers)
+set(cmake_folder ${CMAKE_INSTALL_LIBDIR}/cmake/weir)
+set(pkgconfig_folder ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+
+install(TARGETS weir_shared EXPORT weir-targets
+  LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT runtime NAMELINK_COMPONENT dev)
+install(TARGETS weir_static EXPORT weir-targets
+  ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT dev)
+install(DIRECTORY include/weir DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT dev
+  FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
+
+install(EXPORT weir-targets NAMESPACE weir:: DESTINATION ${cmake_folder} COMPONENT dev)
+configure_package_config_file(cmake/weir-config.cmake.in weir-config.cmake
+  INSTALL_DESTINATION ${cmake_folder})
+# 0.x may change the API at a minor version; from 1.0 on only a major version may.
+if(PROJECT_VERSION_MAJOR EQUAL 0)
+  set(compatibility SameMinorVersion)
+else()
+  set(compatibility SameMajorVersion)
+endif()
+write_basic_package_version_file(weir-config-version.cmake COMPATIBILITY ${compatibility})
+install(FILES ${PROJECT_BINARY_DIR}/weir-config.cmake
+  ${PROJECT_BINARY_DIR}/weir-config-version.cmake DESTINATION ${cmake_folder} COMPONENT dev)
+
+# The .pc file finds its prefix from its own place, so that a tree may be moved or installed with
+# another prefix than it was configured with.
+cmake_path(SET from ${CMAKE_INSTALL_PREFIX}/${pkgconfig_folder})
+cmake_path(RELATIVE_PATH CMAKE_INSTALL_PREFIX BASE_DIRECTORY ${from} OUTPUT_VARIABLE WEIR_PC_PREFIX)
+set(WEIR_PC_REQUIRES_PRIVATE "")
+if(WEIR_URING)
+  set(WEIR_PC_REQUIRES_PRIVATE "liburing")
+endif()
+configure_file(cmake/weir.pc.in weir.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/weir.pc DESTINATION ${pkgconfig_folder} COMPONENT dev)
+
+file(GLOB command_manuals CONFIGURE_DEPENDS docs/man/*.1 docs/man/*.5 docs/man/*.8)
+file(GLOB library_manuals CONFIGURE_DEPENDS docs/man/*.3 docs/man/*.7)
+function(weir_install_manuals component)
+  foreach(page ${ARGN})
+    cmake_path(GET page EXTENSION LAST_ONLY section)
+    string(SUBSTRING ${section} 1 -1 section)
+    install(FILES ${page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section}
+      COMPONENT ${component})
+  endforeach()
+endfunction()
+weir_install_manuals(dev ${library_manuals})
+
+if(TARGET weir_command)
+  install(TARGETS weir_command RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT command)
+  weir_install_manuals(command ${command_manuals})
+  install(FILES tools/completion/weir.bash RENAME weir COMPONENT command
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+  install(FILES tools/completion/weir.fish COMPONENT command
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
+  install(FILES tools/completion/_weir COMPONENT command
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions)
+endif()
