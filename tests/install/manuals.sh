@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Every manual page is well formed, and every page that one points to exists.
+. "$(dirname "$0")/lib.sh"
+
+pages=("$WEIR_SOURCE"/docs/man/*.[1-8])
+[ -e "${pages[0]}" ] || fail "no manual pages"
+for page in "${pages[@]}"; do
+    if command -v groff >/dev/null; then
+        warnings=$(groff -mandoc -Tutf8 -ww -z "$page" 2>&1)
+        [ -z "$warnings" ] || fail "$warnings"
+    fi
+    while read -r name section; do
+        case $name in
+        weir*) [ -e "$WEIR_SOURCE/docs/man/$name.$section" ] ||
+            fail "$(basename "$page") points to $name($section), which does not exist" ;;
+        esac
+    done < <(sed -n 's/^\.Xr \([^ ]*\) \([1-8]\).*/\1 \2/p' "$page")
+done
+echo "${#pages[@]} pages"

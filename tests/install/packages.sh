@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# ctest: timeout=1200 serial
+# The three Debian packages: made, installed with dpkg, used, removed without a trace. Needs root,
+# and a machine on which weir is not installed.
+. "$(dirname "$0")/lib.sh"
+
+[ -z "${WEIR_SANITIZE:-}" ] || skip "packages are made of the release build"
+command -v dpkg-deb >/dev/null || skip "no dpkg-deb: not Debian"
+[ "$(id -u)" -eq 0 ] || skip "installing packages needs root"
+for name in libweir0 libweir-dev weir; do
+    if dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null | grep -qx installed; then
+        skip "$name is installed on this machine, and would be replaced"
+    fi
+done
+
+build=$(dirname "$WEIR_BUILD")/package
+[ -f "$WEIR_SOURCE/CMakePresets.json" ]
+(cd "$WEIR_SOURCE" && cmake --preset package -B "$build") >"$scratch/log" ||
+    { cat "$scratch/log"; fail "configure"; }
+cmake --build "$build" >"$scratch/log" || { tail -50 "$scratch/log"; fail "build"; }
+rm -rf "$build/packages"
+(cd "$build" && cpack) >"$scratch/log" 2>&1 || { cat "$scratch/log"; fail "cpack"; }
+
+debs=("$build"/packages/*.deb)
+[ ${#debs[@]} -eq 3 ] || fail "${#debs[@]} packages instead of 3: ${debs[*]}"
+field() {
+    dpkg-deb -f "$build"/packages/"$1"_*.deb "$2"
+}
+field libweir-dev Depends | grep -q 'libweir0 (= ' || fail "libweir-dev must need its libweir0"
+field libweir0 Depends | grep -q 'libc6' || fail "libweir0 must need libc6"
+
+# Whatever the packages bring is gone again afterwards, also when the test fails.
+remove() {
+    dpkg --purge weir libweir-dev libweir0 >>"$scratch/dpkg.log" 2>&1 || true
+    clean_up
+}
+trap remove EXIT
+dpkg -i "${debs[@]}" >"$scratch/dpkg.log" 2>&1 || { cat "$scratch/dpkg.log"; fail "dpkg -i"; }
+dpkg -L libweir0 libweir-dev weir | sort -u | while read -r path; do
+    [ -d "$path" ] || echo "$path"
+done >"$scratch/files"
+grep -q '/libweir\.so\.0$' "$scratch/files" || fail "no library"
+grep -q '/man1/weir\.1' "$scratch/files" || fail "no manual"
+
+/usr/bin/weir version | grep -q "$(field weir Version | cut -d- -f1)" || fail "weir version"
+write_program "$scratch/echo.c"
+# shellcheck disable=SC2046
+"${CC:-cc}" "$scratch/echo.c" -o "$scratch/echo" $(pkg-config --cflags --libs weir)
+ldd "$scratch/echo" | grep -q '/libweir\.so\.0 ' || fail "the program does not find the library"
+expect_echo "$scratch/echo"
+
+dpkg --purge weir libweir-dev libweir0 >>"$scratch/dpkg.log" 2>&1 ||
+    { cat "$scratch/dpkg.log"; fail "dpkg --purge"; }
+while read -r path; do
+    [ ! -e "$path" ] || fail "$path is still there"
+done <"$scratch/files"

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# The README's program built with an installed weir through pkg-config: shared, static, and as C++.
+. "$(dirname "$0")/lib.sh"
+
+install_weir
+write_program "$scratch/echo.c"
+[ "$(pkg-config --modversion weir)" = "$(sed -n 's/^CMAKE_PROJECT_VERSION:STATIC=//p' \
+    "$WEIR_BUILD/CMakeCache.txt")" ] || fail "weir.pc has another version"
+
+# The flags are several words.
+# shellcheck disable=SC2046
+"${CC:-cc}" -std=c17 -Wall -Wextra -Wno-unused-parameter -Werror "$scratch/echo.c" \
+    -o "$scratch/echo" $(pkg-config --cflags --libs weir)
+readelf -d "$scratch/echo" | grep -q 'NEEDED.*libweir\.so\.[0-9]' || fail "no versioned soname"
+expect_echo "$scratch/echo"
+
+# The archive before the libraries that it needs.
+# shellcheck disable=SC2046
+"${CC:-cc}" "$scratch/echo.c" -o "$scratch/echo-static" $(pkg-config --cflags weir) \
+    "$LD_LIBRARY_PATH/libweir.a" $(pkg-config --libs-only-l --static weir | sed 's/-lweir//')
+if readelf -d "$scratch/echo-static" | grep -q 'NEEDED.*libweir'; then
+    fail "the static program needs the shared library"
+fi
+expect_echo env -u LD_LIBRARY_PATH "$scratch/echo-static"
+
+# shellcheck disable=SC2046
+c++ -x c++ -std=c++20 -Wall -Wextra -Wno-unused-parameter -Werror "$scratch/echo.c" -x none \
+    -o "$scratch/echo-c++" $(pkg-config --cflags --libs weir)
+expect_echo "$scratch/echo-c++"
+
+# The tree still works when it has been moved.
+mv "$prefix" "$scratch/moved"
+PKG_CONFIG_PATH=${PKG_CONFIG_PATH/$prefix/$scratch/moved}
+# shellcheck disable=SC2046
+"${CC:-cc}" "$scratch/echo.c" -o "$scratch/echo-moved" $(pkg-config --cflags --libs weir)
