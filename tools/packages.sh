@@ -8,7 +8,7 @@ lint_packages=(git clang-format clang-tidy python3 shellcheck)
 # What the tests run: C and C++ compilers, real clients, and the tools that build and look at
 # packages.
 test_packages=(g++ libcmocka-dev curl wrk netcat-openbsd python3 strace procps iproute2 git
-    dpkg-dev file binutils man-db)
+    dpkg-dev file binutils groff-base)
 
 # The packages among the arguments that are not installed.
 missing_packages() {

@@ -49,7 +49,7 @@ expect_echo() {
     "$@" >"$scratch/server.log" 2>&1 &
     server=$!
     for _ in $(seq 50); do
-        answer=$( (echo hello; sleep 0.2) | nc -w 2 127.0.0.1 "$port" 2>/dev/null || true)
+        answer=$( (echo hello; sleep 0.2) | nc -N -w 2 127.0.0.1 "$port" 2>/dev/null || true)
         [ -n "$answer" ] && break
         kill -0 "$server" 2>/dev/null || break
         sleep 0.1

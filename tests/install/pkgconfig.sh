@@ -24,7 +24,8 @@ fi
 expect_echo env -u LD_LIBRARY_PATH "$scratch/echo-static"
 
 # shellcheck disable=SC2046
-c++ -x c++ -std=c++20 -Wall -Wextra -Wno-unused-parameter -Werror "$scratch/echo.c" -x none \
+c++ -x c++ -std=c++20 -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers \
+    -Werror "$scratch/echo.c" -x none \
     -o "$scratch/echo-c++" $(pkg-config --cflags --libs weir)
 expect_echo "$scratch/echo-c++"
 
