@@ -1,11 +1,15 @@
-/* The one door to the allocator: a hook set before the first loop, limits and faults in one place. */
+/* The one door to the allocator: a hook set before the first loop, limits and faults in one place.
+ */
 #ifndef WEIR_BASE_ALLOC_H
 #define WEIR_BASE_ALLOC_H
 
 #include <stddef.h>
+#include <stdint.h>
+
+#include <weir/alloc.h>
 
 /* malloc, zeroed malloc, realloc, free through the hook (weir_set_allocator). NULL when out of
- * memory. Any thread. */
+ * memory; a size of 0 is taken as 1. Any thread. */
 void *weir__alloc(size_t size) __attribute__((malloc, warn_unused_result));
 void *weir__zalloc(size_t size) __attribute__((malloc, warn_unused_result));
 void *weir__realloc(void *memory, size_t size) __attribute__((warn_unused_result));
@@ -16,5 +20,15 @@ char *weir__strdup(const char *text) __attribute__((malloc, warn_unused_result))
  * `size` is rounded up to pages; give the same size back. */
 void *weir__pages_alloc(size_t size) __attribute__((malloc, warn_unused_result));
 void weir__pages_free(void *memory, size_t size);
+
+/* Allocations that live now (each block of pages counts as one), and the bytes in pages. For tests:
+ * what a thing took must be gone when it ends. Any thread. */
+uint64_t weir__alloc_live(void);
+uint64_t weir__pages_live_bytes(void);
+
+/* Makes the n-th allocation from now fail once (1: the next one; 0: none). Returns what was left of
+ * the count set before: 0 when that failure has happened, so that a test can raise n until a run
+ * passes without reaching it. Any thread. */
+uint64_t weir__alloc_fail_at(uint64_t n);
 
 #endif

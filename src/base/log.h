@@ -2,18 +2,31 @@
 #ifndef WEIR_BASE_LOG_H
 #define WEIR_BASE_LOG_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
+
 #include <weir/log.h>
 
-/* Sends one line to the sink when `level` is enabled; `code` is the error behind it (or 0), `handle`
- * the connection (or 0). At most 1 KiB of text. */
+/* The most talkative level that has a sink; -1: none. Set in log.c only. */
+extern atomic_int weir__log_enabled_level;
+
+/* Whether a line of this level would reach the sink: one relaxed load. For whoever has to work for
+ * the arguments; weir__log asks by itself. */
+static inline bool weir__log_enabled(enum weir_log_level level)
+{
+    return (int)level <= atomic_load_explicit(&weir__log_enabled_level, memory_order_relaxed);
+}
+
+/* Sends one line to the sink when `level` is enabled; `code` is the error behind it (or 0),
+ * `handle` the connection (or 0). At most 1 KiB of text; a longer one ends in "...". */
 void weir__log(enum weir_log_level level, int code, uint64_t handle, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
 /* The same for what may come in floods: a site lets through one line a second; the next line says
- * how many were held back. `site` is a static zeroed struct. */
+ * how many were held back. `site` is a static zeroed struct; threads may share it. */
 struct log_site {
-    uint64_t last_ns;
-    uint32_t held;
+    _Atomic uint64_t last_ns;
+    _Atomic uint32_t held;
 };
 void weir__log_limited(struct log_site *site, enum weir_log_level level, int code, uint64_t handle,
                        const char *format, ...) __attribute__((format(printf, 5, 6)));

@@ -15,5 +15,8 @@ uint64_t random_next(struct random *random);
 uint64_t random_below(struct random *random, uint64_t bound);
 /* Bytes from the kernel (getrandom), for seeds and names; cannot fail. */
 void weir__random_bytes(void *out, size_t size);
+/* For a simulation: from now on weir__random_bytes draws from here (NULL: from the kernel again).
+ * The source stays the caller's; one thread at a time may draw from it. */
+void weir__random_set_source(struct random *source);
 
 #endif

@@ -12,26 +12,38 @@ enum { SLAB_SLOT_BITS = 24, SLAB_GENERATION_BITS = 30 };
 /* Every record begins with this word; generation 0 is never handed out. */
 struct slab_head {
     uint32_t generation; /* of the living record; of the next one when free */
-    uint32_t next_free;  /* while free: slot + 1 of the next free one in this chunk. While it
-                          * lives the record may use this word as it likes */
+    uint32_t next_free;  /* while free: place + 1 of the next free one in this chunk. While it
+                          * lives the record may use this word as it likes; 0 when taken */
 };
 
 struct slab_chunk {
-    void *memory; /* NULL: returned to the system */
-    uint32_t used, first_free, retired;
-    uint32_t generation_base; /* where new records of this chunk start counting */
+    char *memory;            /* NULL: returned to the system */
+    uint16_t used, fresh;    /* living records; records that were ever taken from this memory */
+    uint16_t free_head;      /* place + 1 of the last record given back; 0: none */
+    uint16_t retired;        /* records whose generations are used up */
+    uint32_t generation;     /* where fresh records start counting */
+    uint32_t generation_top; /* the highest that a record given back will have next */
 };
+
+/* Chunks at most: what two levels of bitmaps can name, whatever the size of the records. */
+enum { SLAB_CHUNKS_LOG2 = 15, SLAB_OPEN_WORDS = 1 << (SLAB_CHUNKS_LOG2 - 6) };
 
 struct slab {
     struct slab_chunk *chunks;
     size_t record_size;
     uint32_t chunk_records_log2; /* records a chunk: a power of two, about 64 KiB */
     uint32_t chunk_count, chunk_room;
-    uint32_t first_open; /* no chunk before this one has a free record */
-    uint32_t used, limit, idle_chunks;
+    uint32_t used, limit;
+    uint32_t spare;      /* the one empty chunk that keeps its memory; UINT32_MAX: none */
+    uint32_t first_gone; /* no chunk before this one is without memory and usable */
+    uint32_t open_top;   /* a bit for each word of open_words that is not 0 */
+    uint64_t open_words[SLAB_OPEN_WORDS / 64]; /* a bit for each word of `open` that is not 0 */
+    uint64_t *open; /* a bit for each chunk that has memory and a record to take */
 };
 
-/* record_size: bytes, a multiple of 8, including slab_head. limit: records at most. */
+/* record_size: bytes, a multiple of 8, including slab_head. limit: records at most, up to 2^24.
+ * Records lie side by side from the beginning of a page: those of 64 or 128 bytes are aligned to
+ * their size. Returns 0 or WEIR_EINVALID; takes no memory yet. */
 int slab_init(struct slab *slab, size_t record_size, uint32_t limit);
 /* Frees all memory; the caller's records are gone with it. */
 void slab_free(struct slab *slab);
@@ -39,10 +51,12 @@ void slab_free(struct slab *slab);
 /* A record with its generation set and all bytes after slab_head zeroed; *slot is its number. NULL:
  * at the limit, or out of memory. Prefers low chunks, so that high ones become empty. */
 void *slab_take(struct slab *slab, uint32_t *slot);
-/* Gives a record back: its generation moves on. Empty chunks beyond one spare are unmapped. */
+/* Gives a record back: its generation moves on. Empty chunks beyond one spare are unmapped (but not
+ * while some of their records are retired, which that memory has to remember). */
 void slab_give(struct slab *slab, uint32_t slot);
 
-/* The record in a slot, living or not; NULL when the slot has no memory. */
+/* The record in a slot, living or not; NULL when the slot has no memory. Of one that does not live
+ * only the slab_head may be read. */
 static inline void *slab_at(const struct slab *slab, uint32_t slot)
 {
     uint32_t chunk = slot >> slab->chunk_records_log2;
