@@ -34,7 +34,7 @@ endfunction()
 
 # weir_add_conformance(NAME BACKEND...): build conformance/NAME.c once and run it on each back end
 # with WEIR_BACKEND in its environment. A back end may carry switches after a colon, which arrive
-# as WEIR_FEATURES: "uring:no-multishot,no-incremental".
+# as WEIR_FEATURES: "uring:-multishot_recv,-incremental".
 function(weir_add_conformance name)
   set(source ${CMAKE_CURRENT_SOURCE_DIR}/conformance/${name}.c)
   file(GLOB helpers CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/conformance/*.c)
