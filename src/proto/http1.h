@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * HTTP/1.1 heads, sans I/O (RFC 9112, RFC 9110): bytes in, a request or a response out.
  *

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 #include "proto/http1_body.h"
 
 #include "proto/httpchar.h"

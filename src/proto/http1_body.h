@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * Bodies of HTTP/1.1 messages, sans I/O (RFC 9112 6 and 7): wire bytes in, runs of payload out,
  * as parts of the caller's bytes. Any cut of the input is fine.

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 #include "proto/http1_engine.h"
 
 #include <stdatomic.h>

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * The inner loop of the HTTP/1 parsers, built once for each instruction set. An engine only knows
  * whole lines that are right: it stops at the first line that is not, and http1_judge.c, which

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /* How long a body is and whether the connection outlives it: RFC 9112 6 and 9. */
 #include "proto/httpfield.h"
 #include "proto/http1_engine.h"

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * What is wrong with a line, or whether it is merely unfinished. Nothing here is hot: it sees a
  * line only where an engine stopped, and a head only while it is incomplete.

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * The engines' loop over lines. Each engine's file is a unit of its own that defines the
  * following, then includes this at its end.

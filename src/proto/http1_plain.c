@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /* The engine in plain C, for every CPU. */
 #include "proto/httpchar.h"
 #include "proto/http1_engine.h"

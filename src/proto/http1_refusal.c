@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 #include "proto/http1.h"
 
 static const struct http1_refusal_row rows[HTTP1_REFUSALS] = {

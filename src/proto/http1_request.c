@@ -1,8 +1,7 @@
-/* SPDX-License-Identifier: MIT */
+#include "base/assert.h"
 #include "proto/httpfield.h"
 #include "proto/http1_engine.h"
 
-#include <assert.h>
 #include <string.h>
 
 /* A request may say that it expects 100-continue, once or more often, and nothing else. */
@@ -89,7 +88,7 @@ ssize_t http1_parse_request(const uint8_t *p, size_t n, struct http1_resume *res
         resume->line = (uint32_t)(stop.line - p);
         resume->lines = stop.lines;
         rc = http1_judge(p, n, &bounds, resume);
-        assert(rc <= 0); /* else judge and engine disagree on what a good line is */
+        WEIR_DEBUG_ASSERT(rc <= 0); /* else judge and engine disagree on what a good line is */
         return rc <= 0 ? rc : -(ssize_t)HTTP1_BAD_REQUEST_LINE;
     }
     *resume = (struct http1_resume){0, 0, 0};

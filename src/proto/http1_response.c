@@ -1,9 +1,8 @@
-/* SPDX-License-Identifier: MIT */
+#include "base/assert.h"
 #include "proto/http1_engine.h"
 
 #include "proto/httpchar.h"
 
-#include <assert.h>
 #include <string.h>
 
 static bool is_digit(uint8_t c)
@@ -122,7 +121,7 @@ ssize_t http1_parse_response(const uint8_t *p, size_t n, struct http1_resume *re
         resume->line = (uint32_t)(stop.line - p);
         resume->lines = stop.lines;
         rc = http1_judge(p, n, &bounds, resume);
-        assert(rc <= 0); /* else judge and engine disagree on what a good line is */
+        WEIR_DEBUG_ASSERT(rc <= 0); /* else judge and engine disagree on what a good line is */
         return rc <= 0 ? rc : -(ssize_t)HTTP1_BAD_STATUS_LINE;
     }
     *resume = (struct http1_resume){0, 0, 0};

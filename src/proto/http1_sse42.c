@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /* The engine that looks at 16 bytes at once, for x86-64 CPUs with SSE4.2. */
 #include "proto/httpchar.h"
 #include "proto/http1_engine.h"

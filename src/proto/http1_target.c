@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /* The four forms of a request target (RFC 9112 3.2), and the Host field that belongs to it. */
 #include "proto/httpchar.h"
 #include "proto/httpfield.h"

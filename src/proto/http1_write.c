@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 #include "proto/http1_write.h"
 
 #include "proto/httpstatus.h"

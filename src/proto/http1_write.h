@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /* Heads and chunks of HTTP/1.1 written into the caller's memory. */
 #ifndef WEIR_PROTO_HTTP1_WRITE_H
 #define WEIR_PROTO_HTTP1_WRITE_H

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 #include "proto/httpchar.h"
 
 /* A unit test spells the classes out and compares. */

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /* Classes of characters, one table for every parser that goes byte by byte. */
 #ifndef WEIR_PROTO_HTTPCHAR_H
 #define WEIR_PROTO_HTTPCHAR_H

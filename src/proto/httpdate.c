@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 #include "proto/httpdate.h"
 
 #include <string.h>

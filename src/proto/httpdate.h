@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /* Dates as HTTP writes them (RFC 9110 5.6.7). Pure arithmetic: no locale, no time zone, no clock.
  */
 #ifndef WEIR_PROTO_HTTPDATE_H

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 #include "proto/httpfield.h"
 
 #include "proto/httpchar.h"

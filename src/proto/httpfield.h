@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /* The forms of field values that several fields share (RFC 9110 5.6). */
 #ifndef WEIR_PROTO_HTTPFIELD_H
 #define WEIR_PROTO_HTTPFIELD_H

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 #include "proto/httpname.h"
 
 #include <string.h>

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /* Names that HTTP fixes: methods, and the header fields that somebody on our side asks for. */
 #ifndef WEIR_PROTO_HTTPNAME_H
 #define WEIR_PROTO_HTTPNAME_H

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 #include "proto/httpstatus.h"
 
 /* The registry of RFC 9110 16.2 as far as a server of ours may say it or a client show it. */

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /* Status codes and their texts (RFC 9110 15, and the registry). */
 #ifndef WEIR_PROTO_HTTPSTATUS_H
 #define WEIR_PROTO_HTTPSTATUS_H

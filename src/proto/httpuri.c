@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 #include "proto/httpuri.h"
 
 #include "proto/httpchar.h"

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /* Parts of a request target: authority, path, query (RFC 3986, RFC 9110 4). */
 #ifndef WEIR_PROTO_HTTPURI_H
 #define WEIR_PROTO_HTTPURI_H
