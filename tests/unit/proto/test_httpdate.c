@@ -105,7 +105,9 @@ static void format_and_parse_agree_with_libc(void **state)
         time_t t;
         struct tm tm;
 
-        seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
         when = (int64_t)(seed % 253402300800u);
         if (i % 3 == 0)
             when = when % 4102444800; /* more often between 1970 and 2100 */
