@@ -1,0 +1,66 @@
+/* Coroutines: functions that can be left halfway and gone on with later, on stacks of their own.
+ * Bare mechanism; waiting for time or bytes is built on it.
+ *
+ * A pool belongs to one loop and so to one thread; a coroutine never moves to another. Coroutines
+ * are run and resumed from the loop's stack only: from inside one, co_run and co_resume give
+ * WEIR_EMISUSE, since no stack is switched inside a verb (K3) and a chain of coroutines that run
+ * each other has no bound. Who wants another one run puts it on a list for the loop.
+ *
+ * A coroutine that was never suspended costs a call on another stack, and its stack serves the next
+ * run as it is. errno and the signal mask are not kept over a suspension, by no means. */
+#ifndef WEIR_CO_CO_H
+#define WEIR_CO_CO_H
+
+#include <stdint.h>
+
+#include "co/stack.h"
+
+struct co;
+struct co_pool;
+
+struct co_stats {
+    uint32_t alive;       /* coroutines suspended now (and the one that runs, if it ever was) */
+    uint64_t runs_waited; /* runs that were suspended at least once */
+    struct stack_stats stacks; /* `taken` without the one that is kept for the next run */
+};
+
+/* Makes a pool for the calling thread; `options` may be NULL. WEIR_EINVALID: see stack_pool_init;
+ * WEIR_ENOMEM; WEIR_ENOTSUP: the thread runs on a shadow stack (see switch.h). */
+int co_pool_new(const struct stack_options *options, struct co_pool **out);
+
+/* Frees a pool; NULL is allowed. WEIR_EMISUSE, and nothing is freed, while a coroutine of it is
+ * suspended or runs: resume each with an error until it finishes (co_next finds them). */
+int co_pool_free(struct co_pool *pool);
+
+/* Runs fn(arg) on a coroutine, at once. 1: fn has returned; 0: it was suspended, and whoever kept
+ * co_current() will resume it. Negative, and fn was not called: WEIR_EFULL (limit of stacks),
+ * WEIR_ENOMEM, WEIR_ENOTSUP (see stack_take), WEIR_EMISUSE (inside a coroutine, or another thread's
+ * pool). A pool without suspended coroutines may be taken over by another thread. fn starts with
+ * the loop's floating-point control words, and cannot change the loop's. */
+int co_run(struct co_pool *pool, void (*fn)(void *arg), void *arg);
+
+/* Leaves the coroutine that calls, for the loop. Returns what co_resume passes, or at once
+ * WEIR_EMISUSE outside of any coroutine. */
+intptr_t co_suspend(void);
+
+/* Goes on with a suspended coroutine, at once; its co_suspend returns `value`. 1: its function has
+ * returned, and `co` is no more; 0: it was suspended again. WEIR_EMISUSE: it is not suspended, or
+ * the caller is inside a coroutine or in another thread. */
+int co_resume(struct co *co, intptr_t value);
+
+/* The coroutine that calls; NULL on the loop's stack. Any thread. */
+struct co *co_current(void);
+
+/* Goes through the suspended coroutines, oldest first: NULL gives the first, and returns NULL after
+ * the last. The order and the place are lost when one is resumed. */
+struct co *co_next(struct co_pool *pool, struct co *after);
+
+/* How deep the stack was used by this coroutine or by one before it, in bytes. One system call. */
+size_t co_used_bytes(struct co *co);
+
+/* See stack_pool_shrink. */
+uint32_t co_pool_shrink(struct co_pool *pool, uint32_t budget);
+
+void co_pool_stats(const struct co_pool *pool, struct co_stats *out);
+
+#endif
