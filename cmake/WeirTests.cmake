@@ -21,12 +21,16 @@ function(weir_test_properties test source label default_timeout_s)
     RUN_SERIAL ${serial} SKIP_RETURN_CODE 77)
 endfunction()
 
-# tests/unit/base/test_slab.c becomes the program and the test unit.base.test_slab.
+# tests/unit/base/test_slab.c becomes the program and the test unit.base.test_slab. Other sources in
+# its folder are what the tests there share.
 function(weir_add_unit source)
   cmake_path(RELATIVE_PATH source BASE_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR} OUTPUT_VARIABLE name)
   string(REGEX REPLACE "\\.c$" "" name ${name})
   string(REPLACE "/" "." name ${name})
-  add_executable(${name} ${source})
+  cmake_path(GET source PARENT_PATH folder)
+  file(GLOB helpers CONFIGURE_DEPENDS ${folder}/*.c)
+  list(FILTER helpers EXCLUDE REGEX "/test_[^/]*\\.c$")
+  add_executable(${name} ${source} ${helpers})
   target_link_libraries(${name} PRIVATE weir_objects weir_test_support)
   add_test(NAME ${name} COMMAND ${name})
   weir_test_properties(${name} ${source} unit 120)

@@ -13,7 +13,8 @@
  *
  * Every operation that was accepted (a verb returned IO_PENDING) yields exactly one final event
  * (without IO_MORE), also when it was canceled (-ECANCELED, or its result when that came first).
- * A verb may also complete at once: it returns IO_DONE, sets *result, and yields no event. */
+ * A verb may also complete at once: it returns IO_DONE, sets *result (the operation's own error
+ * too), and yields no event. A negative return means that nothing was begun and no event comes. */
 #ifndef WEIR_IO_IO_H
 #define WEIR_IO_IO_H
 
@@ -24,7 +25,9 @@
 #include <sys/uio.h>
 
 /* A token is op (4 bits) | owner (4 bits) | generation (24 bits) | slot (32 bits). The back end
- * knows the op only; it finds a token's descriptor through io_config.find. Never 0. */
+ * knows the op only; it finds a token's descriptor through io_config.find. Never 0. The tokens of one
+ * descriptor differ in their op alone: a readiness back end keeps the first it is given, and makes
+ * the others from it. */
 enum io_op {
     IO_OP_ACCEPT = 1,
     IO_OP_CONNECT,
@@ -45,7 +48,8 @@ enum io_op {
      (uint64_t)(slot))
 #define IO_TOKEN_WITH_OP(token, op) (((token) & ~(15ull << 60)) | (uint64_t)(op) << 60)
 
-/* A descriptor, embedded in its owner's record. The owner sets fd and IO_FD_DIRECT at birth (from
+/* A descriptor, embedded in its owner's record. On readiness back ends (io.eager) it is non-blocking:
+ * accept yields such, the verbs accept and connect make theirs so. The owner sets fd and IO_FD_DIRECT at birth (from
  * an accept event: fd = result, IO_FD_DIRECT when io->direct) and flags otherwise 0; after that
  * only the back end writes here. */
 struct io_fd {
@@ -81,8 +85,11 @@ enum io_send_flags {
 
 /* A file operation; lives in the caller's slab until its event. Paths and buffers too. */
 enum io_file_verb {
-    IO_FILE_OPEN,  /* openat2(dirfd, path, {flags, mode, resolve}): result is an ordinary fd */
-    IO_FILE_STAT,  /* statx(dirfd, path, flags, mask, statx) */
+    IO_FILE_OPEN,  /* openat2(dirfd, path, {flags, mode, resolve}): result is an ordinary fd. With
+                    * O_NONBLOCK (which spares one the fifo that blocks) a cached name is opened
+                    * without a worker */
+    IO_FILE_STAT,  /* statx(dirfd, path, flags, mask, statx); of an open file (AT_EMPTY_PATH) with
+                    * AT_STATX_DONT_SYNC without a worker */
     IO_FILE_READ,  /* pread(fd, buffer, size, offset) */
     IO_FILE_WRITE, /* pwrite */
     IO_FILE_SYNC,  /* fsync(fd) */
@@ -180,7 +187,8 @@ struct io_ops {
     int (*send)(struct io *io, struct io_fd *fd, const struct iovec *iov, unsigned count,
                 unsigned flags, uint64_t token, int *result);
     /* File to socket (sendfile, splice): at most `size` bytes from *offset, which is advanced.
-     * Result as send's; 0 from IO_DONE: the file ended before `size`. SIGPIPE never comes. */
+     * Result as send's; 0 from IO_DONE: the file has no byte at *offset. SIGPIPE never comes. A
+     * readiness back end moves 2 MiB at most in one call. IO_SEND_MORE is a hint. */
     int (*move)(struct io *io, struct io_fd *socket, int file, int64_t *offset, size_t size,
                 unsigned flags, uint64_t token, int *result);
     /* shutdown(2), at once. 0 or -errno. */
@@ -188,11 +196,16 @@ struct io_ops {
     /* Closes; no operation is in flight on it. `reset`: abortive (SO_LINGER 0). IO_DONE, or an
      * event when it is gone. */
     int (*close_fd)(struct io *io, struct io_fd *fd, bool reset, uint64_t token, int *result);
-    /* Asks for the end of the operation with this token: its final event will come. */
+    /* Asks for the end of the operation with this token: its final event will come. 0; -ENOENT when
+     * it is known that no such operation is in flight; -ENOMEM: nothing happened, try again later
+     * (readiness back ends keep no memory for an idle descriptor, and so need some for this
+     * event). `fd` is not looked at for IO_OP_FILE. */
     int (*cancel)(struct io *io, struct io_fd *fd, uint64_t token);
-    /* One-shot poll of a foreign descriptor (POLLIN, POLLOUT …). Event: revents. */
+    /* One-shot poll of a foreign descriptor (POLLIN, POLLOUT …). Event: revents. A regular file is
+     * always ready. -EEXIST: the number is being polled already (poll a dup of it). */
     int (*poll)(struct io *io, struct io_fd *fd, unsigned mask, uint64_t token);
-    /* Event: a count, an fd, or -errno. */
+    /* Event: a count, an fd, or -errno. Refused with WEIR_EFULL when the pool's queue is full,
+     * WEIR_ENOTSUP without a pool. */
     int (*file)(struct io *io, struct io_file *file, uint64_t token);
 
     /* Receive blocks: one reference came with the event. */
