@@ -78,12 +78,6 @@ static void epoll_mask(struct ready *r, struct io_fd *fd, uint64_t token, uint32
         fd->flags &= (uint16_t) ~(READY_READABLE | READY_TO_END);
 }
 
-static const struct ready_kind epoll_kind = {
-    .watch = epoll_watch,
-    .unwatch = epoll_unwatch,
-    .mask = epoll_mask,
-};
-
 /* --- waiting ---------------------------------------------------------------------------------- */
 
 /* Milliseconds rounded up, so that nothing is early. */
@@ -93,10 +87,11 @@ static int in_ms(int64_t ns)
     return ms > INT_MAX ? INT_MAX : (int)ms;
 }
 
-static int epoll_sleep(struct epoll_io *e, int64_t timeout_ns)
+static int epoll_sleep(struct ready *r, int64_t timeout_ns)
 {
+    struct epoll_io *e = (struct epoll_io *)r;
     int count;
-    e->r.io.stats.syscalls++;
+    r->io.stats.syscalls++;
     if (e->has_pwait2 && timeout_ns > 0) {
         struct timespec time = {timeout_ns / 1000000000, timeout_ns % 1000000000};
         count = epoll_pwait2(e->ep, e->events, HARVEST, &time, NULL);
@@ -106,20 +101,12 @@ static int epoll_sleep(struct epoll_io *e, int64_t timeout_ns)
     return count < 0 ? -errno : count;
 }
 
-static int epoll_io_wait(struct io *io, int64_t timeout_ns)
-{
-    struct epoll_io *e = (struct epoll_io *)io;
-    uint64_t deadline;
-    int count;
-    if (e->r.index < e->r.count)
-        return 0; /* the harvest was not used up: edges are told only once */
-    timeout_ns = weir__ready_before_wait(&e->r, timeout_ns);
-    count = epoll_sleep(e, weir__ready_first_sleep(timeout_ns, &deadline));
-    if (count == 0 && deadline != 0)
-        count = epoll_sleep(e, weir__ready_rest_of_sleep(deadline));
-    weir__ready_after_wait(&e->r, count > 0 ? (uint32_t)count : 0);
-    return count < 0 && count != -EINTR ? count : 0;
-}
+static const struct ready_kind epoll_kind = {
+    .watch = epoll_watch,
+    .unwatch = epoll_unwatch,
+    .sleep = epoll_sleep,
+    .mask = epoll_mask,
+};
 
 static int epoll_io_poll_fd(struct io *io)
 {
@@ -203,25 +190,7 @@ const struct io_ops weir__io_epoll = {
     .name = "epoll",
     .open = epoll_io_open,
     .close = epoll_io_close,
-    .wait = epoll_io_wait,
-    .next = weir__ready_next,
-    .wake = weir__ready_wake,
     .poll_fd = epoll_io_poll_fd,
-    .accept = weir__ready_accept,
-    .connect = weir__ready_connect,
-    .recv = weir__ready_recv,
-    .send = weir__ready_send,
-    .move = weir__ready_move,
-    .shutdown = weir__ready_shutdown,
-    .close_fd = weir__ready_close_fd,
-    .cancel = weir__ready_cancel,
-    .poll = weir__ready_poll,
-    .file = weir__ready_file,
-    .hold = weir__ready_hold,
-    .release = weir__ready_release,
-    .blocks_free = weir__ready_blocks_free,
-    .number = weir__ready_number,
-    .number_done = weir__ready_number_done,
     .forked = epoll_io_forked,
-    .in_flight = weir__ready_in_flight,
+    READY_VERBS,
 };

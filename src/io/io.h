@@ -230,6 +230,7 @@ struct io {
     bool eager;          /* sends complete at once when they can: flush after each connection */
     bool direct;         /* accept yields direct descriptors */
     bool hot_block;      /* blocks cannot be held beyond the following next() (hold is refused) */
+    int fd_limit;        /* descriptors must be below this (select: FD_SETSIZE); 0: any */
     uint32_t block_size; /* the most that one receive event may carry, bytes */
     uint32_t blocks;
     struct io_stats stats;

@@ -85,7 +85,8 @@ void weir__ready_embed(struct ready *r)
         weir__ready_wake(&r->io);
 }
 
-int64_t weir__ready_before_wait(struct ready *r, int64_t timeout_ns)
+/* How long the kernel may sleep; for a sleep, the flag is set that makes a wake-up write. */
+static int64_t before_sleep(struct ready *r, int64_t timeout_ns)
 {
     r->io.stats.waits++;
     r->queue_left = r->queue.count;
@@ -98,17 +99,18 @@ int64_t weir__ready_before_wait(struct ready *r, int64_t timeout_ns)
         weir__ready_ring_trim(&r->done);
     if (r->fresh.peak != 0)
         weir__ready_ring_trim(&r->fresh);
-    if (timeout_ns != 0 && !r->embedded) {
+    if (timeout_ns == 0)
+        return 0;
+    if (!r->embedded) {
         uint32_t awake = AWAKE;
         if (!atomic_compare_exchange_strong(&r->wake_state, &awake, ASLEEP))
             return 0;
     }
-    if (timeout_ns != 0)
-        r->io.stats.sleeps++;
+    r->io.stats.sleeps++;
     return timeout_ns;
 }
 
-void weir__ready_after_wait(struct ready *r, uint32_t count)
+static void after_sleep(struct ready *r, uint32_t count)
 {
     /* From here on a wake-up is for the next sleep: whatever was posted before it is seen by the
      * caller, who looks after this. While a host sleeps for the loop it always counts as asleep. */
@@ -124,19 +126,34 @@ void weir__ready_after_wait(struct ready *r, uint32_t count)
         r->files = weir__pool_harvest(&r->client);
 }
 
-int64_t weir__ready_first_sleep(int64_t timeout_ns, uint64_t *deadline)
+/* The kernel allows itself a slack of a thousandth of the time asked for, 10 ms on 10 s, and uses
+ * it up (select_estimate_accuracy, the same for epoll, poll and select). A long sleep is cut in
+ * two: most of it, and after that the little that is left, with its little slack. */
+static int sleep_in_pieces(struct ready *r, int64_t timeout_ns)
 {
-    *deadline = 0;
+    int64_t tail = timeout_ns / 512, left;
+    uint64_t end;
+    int count;
     if (timeout_ns < SLEEP_CUT_NS)
-        return timeout_ns;
-    *deadline = weir__clock_now_ns() + (uint64_t)timeout_ns;
-    return timeout_ns - timeout_ns / 512;
+        return r->kind->sleep(r, timeout_ns);
+    end = weir__clock_now_ns() + (uint64_t)timeout_ns;
+    count = r->kind->sleep(r, timeout_ns - tail);
+    left = (int64_t)(end - weir__clock_now_ns());
+    /* With more than the tail left it was a wake-up that ended the first piece. */
+    if (count == 0 && left > 0 && left <= tail)
+        count = r->kind->sleep(r, left);
+    return count;
 }
 
-int64_t weir__ready_rest_of_sleep(uint64_t deadline)
+int weir__ready_wait(struct io *io, int64_t timeout_ns)
 {
-    uint64_t now = weir__clock_now_ns();
-    return deadline > now ? (int64_t)(deadline - now) : 0;
+    struct ready *r = (struct ready *)io;
+    int count;
+    if (r->index < r->count)
+        return 0; /* the harvest was not used up: edges are told only once */
+    count = sleep_in_pieces(r, before_sleep(r, timeout_ns));
+    after_sleep(r, count > 0 ? (uint32_t)count : 0);
+    return count < 0 && count != -EINTR ? count : 0;
 }
 
 /* --- what is due without the kernel ----------------------------------------------------------- */

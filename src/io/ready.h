@@ -47,6 +47,8 @@ struct ready_kind {
     int (*watch)(struct ready *r, struct io_fd *fd, uint64_t token);
     /* Forgets the descriptor, which stays open. */
     void (*unwatch)(struct ready *r, struct io_fd *fd);
+    /* Waits at most `timeout_ns` (negative: no limit) and fills `events`: how many, or -errno. */
+    int (*sleep)(struct ready *r, int64_t timeout_ns);
     /* Edge: nobody wants to know of these events (EPOLLIN, EPOLLOUT), and they keep coming. */
     void (*mask)(struct ready *r, struct io_fd *fd, uint64_t token, uint32_t events);
 };
@@ -72,7 +74,6 @@ struct ready {
     struct ready_ring done;     /* completions that need no descriptor any more */
     struct io_file *files;      /* finished file operations, to be yielded in this turn */
     struct io_file *files_over; /* and in the next: done without the pool, or canceled */
-    int fd_limit;               /* descriptors are below this; 0: any */
     struct io_pool *pool;
     struct pool_client client;
     int wake_fd;
@@ -96,17 +97,6 @@ int weir__ready_init(struct ready *r, const struct io_ops *ops, const struct io_
 /* Gives it back; waits for workers that are just telling of their last job. */
 void weir__ready_end(struct ready *r);
 
-/* Before the kernel is asked: how long it may sleep (0, or `timeout_ns`), with the wake-up flag set
- * for a sleep; and after, with how many events were harvested. */
-int64_t weir__ready_before_wait(struct ready *r, int64_t timeout_ns);
-void weir__ready_after_wait(struct ready *r, uint32_t count);
-/* Sleeps of more than half a second are cut into a long piece and a short one: the kernel allows
- * itself a slack of a thousandth of the time asked for (select_estimate_accuracy), which would be
- * 10 ms on 10 s. Gives the first piece; *deadline is when the whole is over, 0 when one does. */
-int64_t weir__ready_first_sleep(int64_t timeout_ns, uint64_t *deadline);
-/* What is left until that deadline, 0 when it is over. */
-int64_t weir__ready_rest_of_sleep(uint64_t deadline);
-
 /* The events that fd->flags wait for. */
 static inline uint32_t ready_wanted(const struct io_fd *fd)
 {
@@ -127,6 +117,15 @@ static inline uint32_t ready_wanted(const struct io_fd *fd)
 void weir__ready_embed(struct ready *r);
 
 /* The verbs that are the same in all of them, for the tables of operations. */
+#define READY_VERBS                                                                           \
+    .wait = weir__ready_wait, .next = weir__ready_next, .wake = weir__ready_wake,             \
+    .accept = weir__ready_accept, .connect = weir__ready_connect, .recv = weir__ready_recv,   \
+    .send = weir__ready_send, .move = weir__ready_move, .shutdown = weir__ready_shutdown,     \
+    .close_fd = weir__ready_close_fd, .cancel = weir__ready_cancel, .poll = weir__ready_poll, \
+    .file = weir__ready_file, .hold = weir__ready_hold, .release = weir__ready_release,       \
+    .blocks_free = weir__ready_blocks_free, .number = weir__ready_number,                     \
+    .number_done = weir__ready_number_done, .in_flight = weir__ready_in_flight
+int weir__ready_wait(struct io *io, int64_t timeout_ns);
 int weir__ready_next(struct io *io, struct io_event *event);
 void weir__ready_wake(struct io *io);
 int weir__ready_accept(struct io *io, struct io_fd *fd, uint64_t token);

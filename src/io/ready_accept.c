@@ -68,7 +68,7 @@ bool weir__ready_accept_one(struct ready *r, struct io_fd *fd, uint64_t token,
     r->io.stats.syscalls++;
     taken = accept4(fd->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     error = taken < 0 ? errno : 0;
-    if (taken >= 0 && r->fd_limit != 0 && taken >= r->fd_limit) {
+    if (taken >= 0 && r->io.fd_limit != 0 && taken >= r->io.fd_limit) {
         close(taken); /* it cannot be waited for: the same as no descriptor at all */
         error = EMFILE;
     }
