@@ -22,13 +22,10 @@ def reason_of(output):
 
 
 def cmocka_skips(output):
-    """Cases that a cmocka program skipped, each with the line before it as its reason."""
-    reason = ""
-    for line in output.splitlines():
-        found = re.match(r"\[  SKIPPED \] (?!\d+ test)(\w+)", line)
-        if found:
-            yield found.group(1), reason or "no reason given"
-        reason = line[5:].strip() if line.lower().startswith("skip:") else ""
+    """Cases that a cmocka program skipped, with the reasons that tests/support/skip.h printed."""
+    reasons = dict(re.findall(r"^skip: (\w+): (.*)$", output, re.M))
+    for name in dict.fromkeys(re.findall(r"^\[  SKIPPED \] (?!\d+ test)(\w+)", output, re.M)):
+        yield name, reasons.get(name, "no reason given")
 
 
 def outcomes_of(path):
@@ -39,7 +36,7 @@ def outcomes_of(path):
         skipped = case.find("skipped")
         if case.get("status") == "run":
             yield "passed", name, ""
-            for inner, reason in dict(cmocka_skips(output)).items():
+            for inner, reason in cmocka_skips(output):
                 yield "skipped", f"{name}: {inner}", reason
         elif skipped is not None and skipped.get("message", "").startswith("SKIP_RETURN_CODE"):
             yield "skipped", name, reason_of(output)

@@ -28,6 +28,7 @@ suite() {
     note "$stage" passed build
     echo "== $stage: tests"
     (cd "$root/build/$preset" && "${prefix[@]}" ctest --output-on-failure --no-tests=ignore -j "$jobs" \
+        --test-output-size-passed 1000000 --test-output-size-failed 1000000 \
         --output-junit "$results/$stage.xml" "$@")
     # CTest's exit code says no more than its results, except when it could not write any.
     [ -s "$results/$stage.xml" ] || note "$stage" failed ctest "no results"

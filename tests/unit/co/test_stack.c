@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include "support/skip.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -170,7 +171,7 @@ static void no_address_space_is_an_error(void **state)
     int error = 0;
 
 #if WEIR_ASAN || SANITIZE_THREAD
-    skip(); /* their shadows need all of it */
+    skip_because("a sanitizer's shadow needs all of the address space");
 #endif
     pool_init(&pool, (struct stack_options){.stack_bytes = (size_t)1 << 30});
     assert_int_equal(getrlimit(RLIMIT_AS, &limit), 0);
@@ -282,10 +283,10 @@ static void installed_guards_cost_no_map_entries(void **state)
     struct stack_pool pool;
 
 #if WEIR_ASAN || SANITIZE_THREAD
-    skip(); /* they map memory themselves */
+    skip_because("sanitizers map memory themselves");
 #endif
     if (!guard_pool_init(&pool, STACK_GUARD_INSTALL))
-        skip();
+        skip_because("this kernel has no MADV_GUARD_INSTALL (6.13)");
     for (int i = 0; i < COUNT; i++)
         stacks[i] = take(&pool);
     assert_in_range(map_entries() - before, 1, 2 * stats_of(&pool).slabs + 10);

@@ -1,5 +1,6 @@
 /* Listeners and outgoing connections. */
 #include "io_suite.h"
+#include "support/skip.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -61,7 +62,7 @@ static void accept_without_descriptors(void **state)
     int peer, second, fd, free_fd;
     if (rig->io->direct) {
         stop_listening(rig, listener);
-        skip(); /* direct descriptors do not count against the process's limit */
+        skip_because("direct descriptors do not count against the process's limit");
     }
     peer = rig_dial(&address);
     slot = rig_add(rig, rig_any(rig, token), rig->io->direct);
@@ -276,7 +277,7 @@ static void stale_events_are_dropped(void **state)
     unsigned slot[2] = {rig_unix(rig, &peer[0]), rig_unix(rig, &peer[1])}, third = 0;
     struct io_event event;
     if (!rig->io->hot_block)
-        skip(); /* closing takes turns there */
+        skip_because("closing takes turns on this back end");
     for (int i = 0; i < 2; i++)
         rig_recv(rig, slot[i]);
     rig_idle(rig, 5);
