@@ -8,10 +8,31 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
+#include "base/clock.h"
+
 static const char *text_of(const weir_address *address, char *out)
 {
     assert_true(weir_address_format(address, out, WEIR_ADDRESS_TEXT_MAX) > 0);
     return out;
+}
+
+/* A clock that moves only while somebody sleeps. */
+struct slow_clock {
+    uint64_t now_ns;
+    unsigned sleeps;
+};
+
+static uint64_t slow_now(void *arg)
+{
+    return ((struct slow_clock *)arg)->now_ns;
+}
+
+static void slow_sleep(uint64_t ns, void *arg)
+{
+    struct slow_clock *clock = arg;
+
+    clock->now_ns += ns;
+    clock->sleeps++;
 }
 
 /* Port 0 gives a port that can be read; both ends agree about each other. */
@@ -171,6 +192,37 @@ static void test_waits_for_the_port(void **state)
     assert_in_range(now_ms() - start, 50, 1900);
     close(fd);
     assert_int_equal(waitpid(child, NULL, 0), child);
+}
+
+/* Without a word from the caller it is 2 s, in pauses that grow and never pass the end. */
+static void test_waits_two_seconds(void **state)
+{
+    weir_address address = address_of("tcp://127.0.0.1:0");
+    struct slow_clock clock = {.now_ns = 1000000000000};
+    struct clock_source source = {.now_ns = slow_now,
+                                  .wall_ns = slow_now,
+                                  .thread_cpu_ns = slow_now,
+                                  .sleep_ns = slow_sleep,
+                                  .arg = &clock};
+    struct weir__socket_how how = {0};
+    struct weir__socket_error error;
+    int fd = must_listen(&address, NULL), result;
+
+    address = local_of(fd);
+    weir__clock_set_source(&source);
+    result = weir__socket_listen(&address, NULL, &how, &error);
+    weir__clock_set_source(NULL);
+    assert_int_equal(result, -EADDRINUSE);
+    assert_int_equal(clock.now_ns, 1002000000000);
+    assert_in_range(clock.sleeps, 40, 60);
+    how.bind_wait_ms = -1;
+    clock.sleeps = 0;
+    weir__clock_set_source(&source);
+    result = weir__socket_listen(&address, NULL, &how, &error);
+    weir__clock_set_source(NULL);
+    assert_int_equal(result, -EADDRINUSE);
+    assert_int_equal(clock.sleeps, 0);
+    close(fd);
 }
 
 /* A port with connections in TIME_WAIT can be listened on again at once. */
@@ -489,14 +541,23 @@ static void test_other_kinds(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ends_agree),       cmocka_unit_test(test_any_is_dual),
-        cmocka_unit_test(test_v6only),           cmocka_unit_test(test_udp),
-        cmocka_unit_test(test_taken_by_another), cmocka_unit_test(test_waits_for_the_port),
-        cmocka_unit_test(test_time_wait),        cmocka_unit_test(test_taken_by_connection),
-        cmocka_unit_test(test_no_such_address),  cmocka_unit_test(test_low_port),
-        cmocka_unit_test(test_backlog),          cmocka_unit_test(test_without_ip6),
-        cmocka_unit_test(test_no_descriptors),   cmocka_unit_test(test_local_end),
-        cmocka_unit_test(test_tcp_info),         cmocka_unit_test(test_other_kinds),
+        cmocka_unit_test(test_ends_agree),
+        cmocka_unit_test(test_any_is_dual),
+        cmocka_unit_test(test_v6only),
+        cmocka_unit_test(test_udp),
+        cmocka_unit_test(test_taken_by_another),
+        cmocka_unit_test(test_waits_for_the_port),
+        cmocka_unit_test(test_waits_two_seconds),
+        cmocka_unit_test(test_time_wait),
+        cmocka_unit_test(test_taken_by_connection),
+        cmocka_unit_test(test_no_such_address),
+        cmocka_unit_test(test_low_port),
+        cmocka_unit_test(test_backlog),
+        cmocka_unit_test(test_without_ip6),
+        cmocka_unit_test(test_no_descriptors),
+        cmocka_unit_test(test_local_end),
+        cmocka_unit_test(test_tcp_info),
+        cmocka_unit_test(test_other_kinds),
     };
 
     return cmocka_run_group_tests_name("socket", tests, NULL, NULL);
