@@ -5,6 +5,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -68,6 +69,22 @@ static inline int must_listen(const weir_address *address, const weir_socket_opt
     if (fd < 0)
         fail_msg("%s", error.text);
     return fd;
+}
+
+/* Whether this host can do what a test's address asks for: not every container has IPv6. */
+static inline bool reachable(const char *text)
+{
+    weir_address six = address_of("tcp://[::1]:0");
+    struct weir__socket_how how = {.bind_wait_ms = -1};
+    struct weir__socket_error error;
+    int fd;
+
+    if (strstr(text, "[::") == NULL)
+        return true;
+    fd = weir__socket_listen(&six, NULL, &how, &error);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
 }
 
 static inline weir_address local_of(int fd)

@@ -94,7 +94,8 @@ static void test_numbers(void **state)
         for (size_t j = 0; j < COUNT(routes); j++) {
             weir_address listen = address_of(routes[j].listen);
 
-            check_row(&rows[i], &listen, address_of(routes[j].connect));
+            if (reachable(routes[j].listen))
+                check_row(&rows[i], &listen, address_of(routes[j].connect));
         }
     }
     if (geteuid() != 0)
@@ -123,9 +124,14 @@ static void test_names_and_linger(void **state)
 {
     weir_socket_options options = {
         .congestion = "reno", .bind_device = "lo", .linger_s = 3, .tos = WEIR_DSCP(46)};
-    struct ends ends = connected("tcp://[::1]:0", &options);
-    int fds[] = {ends.listener, ends.server};
+    struct ends ends;
+    int fds[2];
 
+    if (!reachable("[::1]"))
+        SKIP("this host has no IPv6");
+    ends = connected("tcp://[::1]:0", &options);
+    fds[0] = ends.listener;
+    fds[1] = ends.server;
     for (size_t f = 0; f < COUNT(fds); f++) {
         char name[32] = {0};
         struct linger linger;
@@ -340,7 +346,7 @@ static void test_apply(void **state)
                                    .defer_accept_s = 1,
                                    .fast_open = 3,
                                    .send_buffer_bytes = 30000};
-    struct ends ends = connected("tcp://[::1]:0", NULL);
+    struct ends ends = connected(reachable("[::1]") ? "tcp://[::1]:0" : "tcp://127.0.0.1:0", NULL);
     struct weir__socket_error error;
 
     assert_int_equal(weir__socket_apply(ends.server, &options, &error), 0);

@@ -42,9 +42,13 @@ static void test_ends_agree(void **state)
                                         "unix:@weir-test-ends"};
 
     for (size_t i = 0; i < COUNT(texts); i++) {
-        struct ends ends = connected(texts[i], NULL);
-        weir_address listener = local_of(ends.listener), near, far;
+        struct ends ends;
+        weir_address listener, near, far;
 
+        if (!reachable(texts[i]))
+            continue;
+        ends = connected(texts[i], NULL);
+        listener = local_of(ends.listener);
         assert_int_equal(fcntl(ends.listener, F_GETFD), FD_CLOEXEC);
         assert_true(fcntl(ends.listener, F_GETFL) & O_NONBLOCK);
         if (listener.transport == WEIR_TRANSPORT_TCP)
@@ -69,7 +73,7 @@ static void test_any_is_dual(void **state)
 
     any = local_of(listener);
     port = (unsigned)weir_address_port(&any);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 1 + reachable("[::1]"); i++) {
         four = address_of(i == 0 ? "tcp://127.0.0.1:0" : "tcp://[::1]:0");
         weir_address_set_port(&four, port);
         client = must_connect(&four, NULL);
@@ -102,8 +106,11 @@ static void test_v6only(void **state)
     weir_socket_options options = {.v6only = WEIR_SWITCH_ON};
     weir_address six = address_of("tcp://[::]:0"), four = address_of("tcp://0.0.0.0:0");
     struct weir__socket_error error;
-    int first = must_listen(&six, &options), second;
+    int first, second;
 
+    if (!reachable("[::1]"))
+        SKIP("this host has no IPv6");
+    first = must_listen(&six, &options);
     six = local_of(first);
     weir_address_set_port(&four, (unsigned)weir_address_port(&six));
     second = must_listen(&four, NULL);
@@ -138,22 +145,22 @@ static void test_udp(void **state)
 static void test_taken_by_another(void **state)
 {
     weir_address address = address_of("tcp://127.0.0.1:0");
-    int fd = must_listen(&address, NULL), hold[2];
+    int fd = must_listen(&address, NULL), hold[2], named[2];
     struct weir__socket_error error;
-    char who[64], byte;
+    char who[64], byte = 0;
     pid_t child;
 
     address = local_of(fd);
-    assert_int_equal(pipe(hold), 0);
+    assert_int_equal(pipe(hold) | pipe(named), 0);
     child = fork();
     assert_true(child >= 0);
     if (child == 0) {
         prctl(PR_SET_NAME, "hold\x1bthe-port");
         close(hold[1]);
-        _exit(read(hold[0], &byte, 1) < 0);
+        _exit(write(named[1], &byte, 1) != 1 || read(hold[0], &byte, 1) < 0);
     }
     close(fd);
-    usleep(50000); /* for its name */
+    assert_int_equal(read(named[0], &byte, 1), 1);
     assert_int_equal(try_listen(&address, NULL, &error), -EADDRINUSE);
     assert_string_equal(error.what, "bind");
     snprintf(who, sizeof who, "hold?the-port (pid %d)", (int)child);
@@ -161,6 +168,8 @@ static void test_taken_by_another(void **state)
     must_say(&error, "EADDRINUSE");
     close(hold[1]);
     close(hold[0]);
+    close(named[0]);
+    close(named[1]);
     assert_int_equal(waitpid(child, NULL, 0), child);
 }
 
@@ -176,8 +185,9 @@ static void test_waits_for_the_port(void **state)
 
     address = local_of(fd);
     assert_int_equal(weir__socket_listen(&address, NULL, &how, &error), -EADDRINUSE);
-    assert_in_range(now_ms() - start, 119, 1000);
+    assert_in_range(now_ms() - start, 119, 10000);
 
+    start = now_ms();
     child = fork();
     assert_true(child >= 0);
     if (child == 0) {
@@ -185,11 +195,10 @@ static void test_waits_for_the_port(void **state)
         _exit(0);
     }
     close(fd); /* the child has it still */
-    start = now_ms();
     fd = weir__socket_listen(&address, NULL, NULL, &error);
     if (fd < 0)
         fail_msg("%s", error.text);
-    assert_in_range(now_ms() - start, 50, 1900);
+    assert_in_range(now_ms() - start, 149, 10000);
     close(fd);
     assert_int_equal(waitpid(child, NULL, 0), child);
 }

@@ -4,19 +4,26 @@
 
 #include <sys/epoll.h>
 
-/* Sends "abc", then '!' as urgent, then "rest"; returns when all of it has arrived. */
-static void send_with_urgent(const struct ends *ends)
+/* Returns when so many bytes have arrived. */
+static void wait_for(int fd, int bytes)
 {
     int waiting = 0;
 
+    for (int i = 0; i < 1000 && waiting < bytes; i++) {
+        assert_int_equal(ioctl(fd, FIONREAD, &waiting), 0);
+        if (waiting < bytes)
+            usleep(2000);
+    }
+    assert_int_equal(waiting, bytes);
+}
+
+/* Sends "abc", then '!' as urgent, then "rest"; returns when all of it has arrived. */
+static void send_with_urgent(const struct ends *ends)
+{
     assert_int_equal(send(ends->client, "abc", 3, 0), 3);
     assert_int_equal(send(ends->client, "!", 1, MSG_OOB), 1);
     assert_int_equal(send(ends->client, "rest", 4, 0), 4);
-    for (int i = 0; i < 500 && waiting < 8; i++) {
-        assert_int_equal(ioctl(ends->server, FIONREAD, &waiting), 0);
-        usleep(2000);
-    }
-    assert_int_equal(waiting, 8);
+    wait_for(ends->server, 8);
 }
 
 /* Reads until nothing more is there, as a loop does; returns what came. */
@@ -53,9 +60,14 @@ static const char *const transports[] = {"tcp://127.0.0.1:0", "tcp://[::1]:0",
 /* Not every kernel has urgent data on unix sockets (5.15, and an option of its build). */
 static bool has_urgent(const char *text)
 {
-    struct ends ends = ends_of(text);
-    bool has = send(ends.client, "!", 1, MSG_OOB) == 1;
+    struct ends ends;
+    bool has;
 
+    if (!reachable(text))
+        return false;
+    ends = ends_of(text);
+    has = send(ends.client, "!", 1, MSG_OOB) == 1;
+    assert_true(has || strncmp(text, "unix:", 5) == 0);
     close_ends(&ends);
     return has;
 }
@@ -77,17 +89,14 @@ static void test_nothing_is_lost(void **state)
         assert_string_equal(read_all(ends.server), "1");
         assert_int_equal(send(ends.client, "xy2", 3, MSG_OOB), 3);
         assert_int_equal(send(ends.client, "z3", 2, MSG_OOB), 2);
-        usleep(20000);
+        wait_for(ends.server, 5);
         assert_string_equal(read_all(ends.server), "xy2z3");
         assert_int_equal(recv(ends.server, (char[1]){0}, 1, MSG_OOB | MSG_DONTWAIT), -1);
 
         /* The answer of a client is treated alike. */
         assert_int_equal(send(ends.server, "ok?", 3, MSG_OOB), 3);
-        if (i < 2) {
-            must_poll(ends.client, POLLIN);
-            usleep(5000);
-            assert_string_equal(read_all(ends.client), "ok?");
-        }
+        wait_for(ends.client, 3);
+        assert_string_equal(read_all(ends.client), "ok?");
         close_ends(&ends);
     }
 }
