@@ -49,11 +49,17 @@ static inline int64_t now_ms(void)
     return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+/* Reads an address. Abstract names get the process's number, for tests that run side by side. */
 static inline weir_address address_of(const char *text)
 {
     struct weir_address_error error = {0};
     weir_address address;
+    char own[128];
 
+    if (strncmp(text, "unix:@", 6) == 0) {
+        snprintf(own, sizeof own, "%s-%d", text, (int)getpid());
+        text = own;
+    }
     if (weir_address_parse(text, &address, &error) != 0)
         fail_msg("%s: at %u: %s", text, error.offset, error.message);
     return address;
