@@ -2,8 +2,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include <weir/error.h>
-
 #include "io/io.h"
 
 /* Best first. */
@@ -46,4 +44,28 @@ int weir__io_open(struct io **io, const char *name, const struct io_config *conf
             break;
     }
     return error;
+}
+
+static struct io_fd *find_none(void *owner, uint64_t token)
+{
+    (void)owner;
+    (void)token;
+    return NULL;
+}
+
+int weir__io_probe(const char *name, struct io_plan *plan)
+{
+    struct io_config config = {.find = find_none};
+    const char *why = NULL;
+    struct io *io;
+    int error = weir__io_open(&io, name, &config, &why);
+
+    if (error < 0) {
+        *plan = (struct io_plan){.backend = name, .rows = 1};
+        plan->row[0] = (struct io_plan_row){.feature = "open", .reason = why};
+        return error;
+    }
+    *plan = io->plan;
+    io->ops->close(io);
+    return 0;
 }

@@ -79,7 +79,7 @@ int uring_recv(struct io *io, struct io_fd *fd, uint64_t token)
     return IO_PENDING;
 }
 
-static bool prepare_message(struct uring *ring, struct io_uring_sqe *sqe, struct msghdr *message,
+static void prepare_message(struct io_uring_sqe *sqe, struct msghdr *message,
                             const struct iovec *iov, unsigned count)
 {
     struct iovec *copy = (struct iovec *)(void *)(message + 1);
@@ -89,7 +89,6 @@ static bool prepare_message(struct uring *ring, struct io_uring_sqe *sqe, struct
     sqe->opcode = IORING_OP_SENDMSG;
     sqe->addr = (uintptr_t)message;
     sqe->len = 1;
-    return true;
 }
 
 int uring_send(struct io *io, struct io_fd *fd, const struct iovec *iov, unsigned count,
@@ -112,7 +111,7 @@ int uring_send(struct io *io, struct io_fd *fd, const struct iovec *iov, unsigne
     if (__builtin_expect(!sqe, 0))
         return -ENOBUFS;
     if (message) {
-        prepare_message(ring, sqe, message, iov, count);
+        prepare_message(sqe, message, iov, count);
     } else {
         sqe->opcode = IORING_OP_SEND;
         sqe->addr = (uintptr_t)iov->iov_base;
