@@ -10,8 +10,6 @@ static const struct io_ops *const backends[] = {
     &weir__io_uring,
 #endif
     &weir__io_epoll,
-    &weir__io_poll,
-    &weir__io_select,
 };
 enum { BACKENDS = sizeof(backends) / sizeof(backends[0]) };
 

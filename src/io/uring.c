@@ -18,6 +18,8 @@ static struct uring *make(const struct io_config *config, const char **why, int 
     ring->io.ops = &weir__io_uring;
     ring->config = *config;
     ring->enter = uring_real_enter;
+    ring->client.io = &ring->io;
+    ring->finished_end = &ring->finished;
     ring->setup_fd = ring->wake_fd = ring->poll_fd = -1;
     *error = weir__io_features(&ring->features, config->features, why);
     if (*error == 0) {
@@ -56,8 +58,10 @@ static int decide(struct uring *ring, const struct uring_facts *facts, const cha
 
 static void end(struct uring *ring, bool forked)
 {
-    if (!forked)
+    if (!forked) {
+        weir__pool_quiet(&ring->client);
         uring_teardown(ring);
+    }
     uring_buffers_close(ring, forked);
     weir__free(ring->arena);
     weir__free(ring);
@@ -130,7 +134,7 @@ static void own_event(struct uring *ring, const struct io_uring_cqe *cqe)
     switch (IO_TOKEN_SLOT(cqe->user_data)) {
     case URING_OWN_WAKE:
         if (!(cqe->flags & IORING_CQE_F_MORE))
-            ring->wake_lost = uring_arm_wake(ring) < 0;
+            ring->wake_armed = uring_arm_wake(ring) == 0;
         break;
     case URING_OWN_INSTALL:
         if (cqe->res >= 0)
@@ -244,31 +248,6 @@ static inline void finish(struct uring *ring, const struct io_uring_cqe *cqe,
     }
 }
 
-/* What the pool finished; looked at when the ring's harvest is used up. */
-static int called(struct uring *ring, struct io_event *event)
-{
-    struct io_file *file = ring->called;
-
-    if (!file) {
-        struct io_file *next = atomic_exchange(&ring->calls, NULL);
-
-        while (next) { /* first first */
-            struct io_file *rest = next->next;
-
-            next->next = file;
-            file = next;
-            next = rest;
-        }
-        if (!file)
-            return 0;
-    }
-    ring->called = file->next;
-    *event = (struct io_event){.token = file->token, .result = file->result};
-    ring->in_flight--;
-    ring->io.stats.events++;
-    return 1;
-}
-
 static int uring_next(struct io *io, struct io_event *event)
 {
     struct uring *ring = uring_of(io);
@@ -306,10 +285,10 @@ static int uring_next(struct io *io, struct io_event *event)
         return 1;
     }
     __atomic_store_n(ring->cq_khead, head, __ATOMIC_RELEASE);
-    if (__builtin_expect(ring->called ||
-                             atomic_load_explicit(&ring->calls, memory_order_relaxed),
-                         0))
-        return called(ring, event);
+    if (__builtin_expect(ring->jobs || ring->finished, 0) && uring_file_finished(ring, event)) {
+        io->stats.events++;
+        return 1;
+    }
     return 0;
 }
 

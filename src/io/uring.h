@@ -9,6 +9,7 @@
 
 #include "io/features.h"
 #include "io/io.h"
+#include "io/pool.h"
 #include "io/uring_abi.h"
 
 /* What this kernel's io_uring can do, found out once a process by uring_facts: asked where it
@@ -91,7 +92,7 @@ struct uring {
     unsigned wait_flags;  /* on a call that may sleep */
     int enter_fd;
     bool enabled;
-    bool wake_lost; /* the poll of the wake eventfd ended and could not be armed again */
+    bool wake_armed; /* the poll of the wake eventfd is in the ring */
     bool peeks; /* the kernel's flags tell when an enter is needed */
 
     bool multishot_accept, multishot_recv, poll_first, cancel_op, unix_oneshot;
@@ -99,8 +100,9 @@ struct uring {
 
     /* Waking, from any thread. */
     _Atomic int woken, sleeping;
-    _Atomic(struct io_file *) calls; /* what the pool has finished, last first */
-    struct io_file *called;          /* taken from `calls`, first first */
+    struct pool_client client; /* jobs of the worker pool */
+    unsigned jobs;             /* that the pool has */
+    struct io_file *finished, **finished_end; /* operations that owe only their event, in order */
     int wake_fd;
     int poll_fd;  /* the eventfd registered for a host's loop, or -1 */
     int setup_fd; /* the ring's own descriptor */
@@ -141,6 +143,7 @@ int uring_real_enter(struct uring *ring, unsigned submit, unsigned wait, unsigne
                      const struct io_uring_getevents_arg *arg);
 void *uring_arena(struct uring *ring, size_t size);
 int uring_arm_wake(struct uring *ring);
+void uring_tell_host(struct uring *ring);
 
 /* Setting up (uring_setup.c). */
 int uring_setup(struct uring *ring, const char **why);
@@ -171,6 +174,8 @@ void uring_cancel_missed(struct uring *ring, uint64_t token, int result);
 int uring_number(struct io *io, struct io_fd *fd);
 void uring_number_done(struct io *io, struct io_fd *fd, int number);
 int uring_file(struct io *io, struct io_file *file, uint64_t token);
+bool uring_file_cancel(struct uring *ring, uint64_t token);
+bool uring_file_finished(struct uring *ring, struct io_event *event);
 int uring_move(struct io *io, struct io_fd *socket, int file, int64_t *offset, size_t size,
                unsigned flags, uint64_t token, int *result);
 
@@ -188,6 +193,8 @@ static inline struct io_uring_sqe *uring_sqe(struct uring *ring)
         if (uring_flush(ring) < 0)
             return NULL;
     }
+    if (__builtin_expect(ring->poll_fd >= 0 && ring->sq_tail == ring->sq_submitted, 0))
+        uring_tell_host(ring);
     struct io_uring_sqe *sqe = &ring->sqes[ring->sq_tail++ & ring->sq_mask];
     memset(sqe, 0, sizeof(*sqe));
     return sqe;

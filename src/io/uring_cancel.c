@@ -50,7 +50,9 @@ int uring_cancel(struct io *io, struct io_fd *fd, uint64_t token)
     struct uring *ring = uring_of(io);
     unsigned op = IO_TOKEN_OP(token);
 
-    if (!fd || op == IO_OP_FILE)
+    if (op == IO_OP_FILE && uring_file_cancel(ring, token))
+        return 0;
+    if (op == IO_OP_FILE)
         return queue_cancel(ring, token, IO_TOKEN(URING_OWN, 0, 0, URING_OWN_QUIET)) ? 0
                                                                                      : -ENOBUFS;
     if (fd->flags & URING_FD_CANCEL(op))

@@ -127,10 +127,18 @@ int uring_poll_fd(struct io *io)
     }
     ring->poll_fd = fd;
     atomic_store(&ring->sleeping, 1); /* the host sleeps, weir cannot know when */
-    /* What completed before is not announced again. */
-    if (eventfd_write(fd, 1) < 0)
-        return -errno;
+    uring_tell_host(ring); /* of what completed or was queued before */
     return fd;
+}
+
+/* How long a loop sleeps at most while the kernel, out of memory, refuses the poll that wakes it. */
+enum { LOOK_NS = 10 * 1000 * 1000 };
+
+/* There is work that the kernel does not know of: a host must not sleep before the next turn. */
+void uring_tell_host(struct uring *ring)
+{
+    ring->io.stats.syscalls++;
+    eventfd_write(ring->poll_fd, 1);
 }
 
 static unsigned kernel_flags(const struct uring *ring)
@@ -141,8 +149,7 @@ static unsigned kernel_flags(const struct uring *ring)
 static bool completions(const struct uring *ring)
 {
     return __atomic_load_n(ring->cq_ktail, __ATOMIC_ACQUIRE) != ring->cq_head ||
-           ring->carry.left || ring->called ||
-           atomic_load_explicit(&ring->calls, memory_order_relaxed);
+           ring->carry.left || ring->finished;
 }
 
 /* The kernel took nothing: out of memory, or completions must be taken first. Gives it time to
@@ -224,6 +231,10 @@ int uring_wait(struct io *io, int64_t timeout_ns)
     if (timeout_ns != 0 && completions(ring))
         timeout_ns = 0;
     if (timeout_ns != 0) {
+        if (__builtin_expect(!ring->wake_armed, 0))
+            ring->wake_armed = uring_arm_wake(ring) == 0;
+        if (__builtin_expect(!ring->wake_armed, 0) && (timeout_ns < 0 || timeout_ns > LOOK_NS))
+            timeout_ns = LOOK_NS;
         atomic_store(&ring->sleeping, 1);
         if (atomic_load(&ring->woken))
             timeout_ns = 0;

@@ -54,6 +54,58 @@ static void prepare(struct io_uring_sqe *sqe, struct io_file *file)
     }
 }
 
+/* An operation that is over owes its event: it comes when the ring's harvest is used up. */
+static void finish(struct uring *ring, struct io_file *file)
+{
+    file->next = NULL;
+    *ring->finished_end = file;
+    ring->finished_end = &file->next;
+}
+
+static void take_jobs(struct uring *ring)
+{
+    struct io_file *file = weir__pool_harvest(&ring->client);
+
+    while (file) {
+        struct io_file *next = file->next;
+
+        ring->jobs--;
+        finish(ring, file);
+        file = next;
+    }
+}
+
+/* One event of an operation that the ring did not run. */
+bool uring_file_finished(struct uring *ring, struct io_event *event)
+{
+    struct io_file *file;
+
+    if (ring->jobs)
+        take_jobs(ring);
+    file = ring->finished;
+    if (!file)
+        return false;
+    ring->finished = file->next;
+    if (!ring->finished)
+        ring->finished_end = &ring->finished;
+    *event = (struct io_event){.token = file->token, .result = file->result};
+    ring->in_flight--;
+    return true;
+}
+
+static int submit_job(struct uring *ring, struct io_file *file)
+{
+    int error = ring->config.pool
+                    ? weir__pool_submit(ring->config.pool, &ring->client, file)
+                    : WEIR_ENOTSUP;
+
+    if (error < 0)
+        return error;
+    ring->jobs++;
+    ring->in_flight++;
+    return IO_PENDING;
+}
+
 int uring_file(struct io *io, struct io_file *file, uint64_t token)
 {
     struct uring *ring = uring_of(io);
@@ -61,7 +113,16 @@ int uring_file(struct io *io, struct io_file *file, uint64_t token)
 
     file->token = token;
     if (file->verb == IO_FILE_CALL)
-        return WEIR_ENOTSUP;
+        return submit_job(ring, file);
+    /* The ring gives every statx to a kernel thread, also one that only copies what is known. */
+    if (file->verb == IO_FILE_STAT && weir__pool_perform_cached(file)) {
+        io->stats.syscalls++;
+        finish(ring, file);
+        ring->in_flight++;
+        if (ring->poll_fd >= 0)
+            uring_tell_host(ring);
+        return IO_PENDING;
+    }
     sqe = uring_sqe(ring);
     if (!sqe)
         return -ENOBUFS;
@@ -69,4 +130,20 @@ int uring_file(struct io *io, struct io_file *file, uint64_t token)
     sqe->user_data = token;
     ring->in_flight++;
     return IO_PENDING;
+}
+
+/* True when it was a job that no worker had begun; its event will say so. */
+bool uring_file_cancel(struct uring *ring, uint64_t token)
+{
+    struct io_file *file =
+        ring->jobs ? weir__pool_cancel(ring->config.pool, &ring->client, token) : NULL;
+
+    if (!file)
+        return false;
+    ring->jobs--;
+    file->result = -ECANCELED;
+    finish(ring, file);
+    if (ring->poll_fd >= 0)
+        uring_tell_host(ring);
+    return true;
 }

@@ -206,7 +206,8 @@ int uring_enable(struct uring *ring)
     if (result < 0)
         return result;
     ring->enabled = true;
-    return uring_arm_wake(ring);
+    ring->wake_armed = uring_arm_wake(ring) == 0;
+    return 0;
 }
 
 void uring_teardown(struct uring *ring)
