@@ -73,7 +73,11 @@ static void accept_without_descriptors(void **state)
     close(free_fd);
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
     low = (struct rlimit){(rlim_t)free_fd, limit.rlim_max};
+    assert_int_equal(rig->io->ops->cancel(rig->io, rig_fd(rig, listener), token), 0);
+    assert_int_equal(rig_final(rig, token), -ECANCELED);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    /* Armed again under the new limit: a ring keeps the one that it was armed under. */
+    assert_int_equal(rig->io->ops->accept(rig->io, rig_fd(rig, listener), token), IO_PENDING);
     assert_int_equal(connect(second, (struct sockaddr *)&address, sizeof(address)), 0);
     fd = rig_final(rig, token);
     waits = rig->io->stats.waits;
