@@ -27,6 +27,8 @@ enum weir_overload {      /* at the limit of connections */
 /* Zero means the default everywhere; times are milliseconds; WEIR_OFF turns a deadline off. */
 #define WEIR_OFF UINT32_MAX
 
+struct weir_protocol;
+
 typedef struct weir_service {
     const char *listen; /* URLs, separated by spaces: "tcp://[::]:80 unix:/run/x.sock" */
     void *user;         /* first value of weir_conn_user */
@@ -67,6 +69,8 @@ typedef struct weir_service {
     weir_socket_options socket;
     const weir_filter *const *filters; /* NULL-terminated, the one next to the wire first */
     void *const *filter_configs;       /* one for each */
+    const struct weir_protocol *protocol; /* a protocol of weir's in place of the handlers above */
+    void *protocol_arg;
 } weir_service;
 
 enum weir_shape { WEIR_SHAPE_SINGLE, WEIR_SHAPE_THREADS, WEIR_SHAPE_ACCEPTOR };

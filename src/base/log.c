@@ -50,6 +50,14 @@ static void enable(void)
     atomic_store_explicit(&weir__log_enabled_level, level, memory_order_relaxed);
 }
 
+bool weir__log_has_sink(void)
+{
+    pthread_rwlock_rdlock(&lock);
+    bool has = current_sink != NULL;
+    pthread_rwlock_unlock(&lock);
+    return has;
+}
+
 void weir_log_set(weir_log_fn *sink, void *arg, enum weir_log_level level)
 {
     pthread_once(&fork_once, handle_forks);

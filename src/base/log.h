@@ -22,6 +22,9 @@ static inline bool weir__log_enabled(enum weir_log_level level)
 void weir__log(enum weir_log_level level, int code, uint64_t handle, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* Whether anybody has set a sink. Any thread. */
+bool weir__log_has_sink(void);
+
 /* The same for what may come in floods: a site lets through one line a second; the next line says
  * how many were held back. `site` is a static zeroed struct; threads may share it. */
 struct log_site {

@@ -1,0 +1,149 @@
+/* HTTP: handlers get an exchange, one request and its answer, never a connection. An exchange is a
+ * handle: when its client is gone every verb on it returns WEIR_EGONE. Handlers run on a coroutine's
+ * stack and may wait (weir_http_read, weir_http_write, weir_sleep …) while others go on; with
+ * WEIR_HTTP_PLAIN they run on the loop's own stack, may not wait, and may answer later.
+ * RFC 9110, RFC 9112. All verbs: the loop's thread only. */
+#ifndef WEIR_HTTP_H
+#define WEIR_HTTP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <weir/export.h>
+#include <weir/service.h>
+#include <weir/view.h>
+
+typedef struct weir_exchange {
+    uint64_t id;
+} weir_exchange;
+
+typedef struct weir_http_app weir_http_app;
+typedef void weir_http_fn(weir_exchange x, void *user);
+
+/* Zero means the default. */
+typedef struct weir_http_options {
+    uint32_t header_ms;          /* first to last byte of a head: default 10 s */
+    uint32_t body_ms;            /* less than 1 KiB of a body in this time: default 30 s */
+    uint32_t idle_ms;            /* between requests: default 60 s */
+    uint32_t line_max_bytes;     /* request line: default 8 KiB (414) */
+    uint32_t head_max_bytes;     /* head: default 16 KiB (431) */
+    uint32_t fields_max;         /* header fields: default and at most 64 (431) */
+    uint64_t body_max_bytes;     /* body: default 1 MiB (413) */
+    uint32_t requests_max;       /* on one connection: default no limit */
+    uint32_t stack_bytes;        /* of a handler's coroutine: default 64 KiB */
+    uint32_t handlers_max;       /* handlers that wait at the same time, on a loop: default 65 536 */
+    const char *access_log;      /* file name, "-" for standard output; default none */
+    const char *access_format;   /* "common", "combined" (default), "json" */
+    const char *const *headers;  /* "Name: value" for every answer, NULL-terminated */
+    bool no_keep_alive;          /* one request a connection */
+    const char *server_name;     /* value of Server; default none */
+} weir_http_options;
+
+enum weir_http_flags { WEIR_HTTP_PLAIN = 1 };
+
+WEIR_BEGIN
+
+WEIR_API weir_http_app *weir__http_app_new(const weir_http_options *options, size_t size);
+/* Makes an application: routes and options. NULL: out of memory, or an option is wrong (logged). It
+ * must not change once it is served, and lives longer than the server. */
+static inline weir_http_app *weir_http_app_new(const weir_http_options *options)
+{
+    return weir__http_app_new(options, sizeof(weir_http_options));
+}
+WEIR_API void weir_http_app_free(weir_http_app *app);
+
+/* Routes "METHOD /path": segments in braces match anything but a slash and are parameters,
+ * "/files/{rest...}" at the end matches the rest. A literal segment beats a parameter. HEAD goes to
+ * GET's handler where it has none of its own. 0, or WEIR_EINVALID (logged). */
+WEIR_API int weir_http_route(weir_http_app *app, const char *method, const char *pattern,
+                             weir_http_fn *fn, void *user, unsigned flags);
+static inline int weir_http_get(weir_http_app *app, const char *pattern, weir_http_fn *fn,
+                                void *user)
+{
+    return weir_http_route(app, "GET", pattern, fn, user, 0);
+}
+static inline int weir_http_post(weir_http_app *app, const char *pattern, weir_http_fn *fn,
+                                 void *user)
+{
+    return weir_http_route(app, "POST", pattern, fn, user, 0);
+}
+
+typedef struct weir_http_files {
+    bool listing;        /* list directories that have no index.html */
+    bool hidden;         /* serve names that begin with a dot */
+    bool symlinks;       /* follow symbolic links, within the root */
+    bool no_precompressed; /* do not look for .gz and .br neighbours */
+    uint64_t cache_bytes;  /* small files in memory, for each loop: default 64 MiB; UINT64_MAX: none */
+} weir_http_files;
+WEIR_API int weir__http_files(weir_http_app *app, const char *prefix, const char *directory,
+                              const weir_http_files *options, size_t size);
+/* Serves the files beneath a directory at "prefix/". The directory is opened now. 0 or an error. */
+static inline int weir_http_serve_files(weir_http_app *app, const char *prefix,
+                                        const char *directory, const weir_http_files *options)
+{
+    return weir__http_files(app, prefix, directory, options, sizeof *options);
+}
+
+/* Fills a service for weir_run or weir_listen; then change what you like of it. */
+WEIR_API void weir__http_service(weir_http_app *app, const char *listen, weir_service *out,
+                                 size_t size);
+static inline void weir_http_service(weir_http_app *app, const char *listen, weir_service *out)
+{
+    weir__http_service(app, listen, out, sizeof *out);
+}
+/* Serves an application on one loop until a signal: weir_run with its service. */
+WEIR_API int weir_http_serve(weir_http_app *app, const char *listen);
+
+/* ---- the request: views and texts are valid until the handler returns ---- */
+
+WEIR_API weir_view weir_http_method(weir_exchange x);
+WEIR_API weir_view weir_http_target(weir_exchange x); /* as it came */
+WEIR_API weir_view weir_http_path(weir_exchange x);   /* as it came, without the query */
+WEIR_API weir_view weir_http_query(weir_exchange x);  /* without the question mark */
+/* A header field by name, whatever its case: the first one; data NULL without it. */
+WEIR_API weir_view weir_http_header(weir_exchange x, const char *name);
+/* A parameter of the route, decoded, ending in NUL; "" when there is none of that name. */
+WEIR_API const char *weir_http_param(weir_exchange x, const char *name);
+/* The first value of a name in the query, decoded, ending in NUL; NULL without it. */
+WEIR_API const char *weir_http_query_value(weir_exchange x, const char *name);
+WEIR_API weir_conn weir_http_conn(weir_exchange x);
+/* True when the client is gone: what is answered reaches nobody. */
+WEIR_API bool weir_http_aborted(weir_exchange x);
+
+/* The next bytes of the body: more than 0 with *out set until the next call, 0 at its end, or an
+ * error (WEIR_EGONE, WEIR_ETIMEDOUT, WEIR_ETOOBIG, WEIR_EPROTO). Waits: not for plain handlers. */
+WEIR_API int weir_http_read(weir_exchange x, weir_view *out, weir_time deadline);
+/* For plain handlers: called with each piece as it comes, at the end with size 0 and error 0, or
+ * with a negative error. The view is valid during the call. */
+typedef void weir_http_body_fn(weir_exchange x, weir_view data, int error, void *arg);
+WEIR_API int weir_http_on_body(weir_exchange x, weir_http_body_fn *fn, void *arg);
+
+/* ---- the answer ---- */
+
+/* Adds a field to the head, before it is sent. WEIR_EINVALID: not a token or a clean value, or one
+ * that weir writes itself (Content-Length, Transfer-Encoding, Connection, Keep-Alive, Date). */
+WEIR_API int weir_http_set(weir_exchange x, const char *name, const char *value);
+/* Answers with a whole body: head, body, end. `type` may be NULL when there is none. */
+WEIR_API int weir_http_respond(weir_exchange x, unsigned status, const char *type, weir_view body);
+/* The same with text made as by printf, text/plain in UTF-8; at most 64 KiB. */
+WEIR_API int weir_http_text(weir_exchange x, unsigned status, const char *format, ...)
+    WEIR_PRINTF(3, 4);
+/* Begins a streamed answer; `length` bytes of body, or -1: chunked (until close for HTTP/1.0). */
+WEIR_API int weir_http_begin(weir_exchange x, unsigned status, const char *type, int64_t length);
+/* Sends a piece of a streamed body; above the soft mark it waits, at most until `deadline`, or for
+ * plain handlers returns WEIR_SEND_WAIT. */
+WEIR_API int weir_http_write(weir_exchange x, weir_view data, weir_time deadline);
+/* Adds a trailer to a chunked answer, before weir_http_end. */
+WEIR_API int weir_http_trailer(weir_exchange x, const char *name, const char *value);
+WEIR_API int weir_http_end(weir_exchange x);
+/* A body from a file, or from a pull source (of `length` bytes, or -1: chunked): head, body, end. */
+WEIR_API int weir_http_file(weir_exchange x, unsigned status, const char *type, int fd,
+                            int64_t offset, uint64_t size, bool own_fd);
+WEIR_API int weir_http_pull(weir_exchange x, unsigned status, const char *type, int64_t length,
+                            weir_pull_fn *pull, void *arg);
+
+/* Lets other work of the loop go on until a time; 0, or WEIR_EMISUSE outside a coroutine. */
+WEIR_API int weir_sleep(weir_time until);
+
+WEIR_END
+#endif

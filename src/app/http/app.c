@@ -1,0 +1,132 @@
+/* An application: options, routes, and how it becomes a service. */
+#include <stdio.h>
+#include <string.h>
+
+#include "app/http/accesslog.h"
+#include "app/http/server.h"
+#include "base/alloc.h"
+#include "base/log.h"
+
+static void defaults(weir_http_options *o)
+{
+    limit_default(&o->header_ms, 10000);
+    limit_default(&o->body_ms, 30000);
+    limit_default(&o->idle_ms, LIMIT_IDLE_MS);
+    limit_default(&o->line_max_bytes, HTTP1_LINE_BYTES);
+    limit_default(&o->head_max_bytes, HTTP1_HEAD_BYTES);
+    limit_default(&o->fields_max, HTTP1_FIELDS);
+    limit_default(&o->stack_bytes, 65536);
+    limit_default(&o->handlers_max, 65536);
+    if (o->body_max_bytes == 0)
+        o->body_max_bytes = 1 << 20;
+    if (o->fields_max > HTTP1_FIELDS)
+        o->fields_max = HTTP1_FIELDS;
+}
+
+static int extra_add(weir_http_app *app, struct http_text name, struct http_text value)
+{
+    size_t size = name.length + value.length + 4;
+    char *grown = weir__realloc(app->extra_head, app->extra_head_size + size);
+    if (grown == NULL)
+        return WEIR_ENOMEM;
+    app->extra_head = grown;
+    struct http1_writer w = http1_writer_on(grown + app->extra_head_size, size);
+    http1_write_field(&w, name, value);
+    if (w.error != 0)
+        return WEIR_EINVALID;
+    app->extra_head_size += size;
+    return 0;
+}
+
+static int headers_take(weir_http_app *app)
+{
+    const weir_http_options *o = &app->options;
+    int result = 0;
+    if (o->server_name != NULL)
+        result = extra_add(app, (struct http_text){"Server", 6},
+                           (struct http_text){o->server_name, strlen(o->server_name)});
+    for (unsigned i = 0; result == 0 && o->headers != NULL && o->headers[i] != NULL; i++) {
+        const char *colon = strchr(o->headers[i], ':');
+        const char *value = colon != NULL ? colon + 1 + strspn(colon + 1, " \t") : NULL;
+        result = colon == NULL
+                     ? WEIR_EINVALID
+                     : extra_add(app,
+                                 (struct http_text){o->headers[i], (size_t)(colon - o->headers[i])},
+                                 (struct http_text){value, strlen(value)});
+        if (result < 0)
+            weir__log(WEIR_LOG_ERROR, result, 0, "header \"%s\" is not NAME: VALUE", o->headers[i]);
+    }
+    return result;
+}
+
+weir_http_app *weir__http_app_new(const weir_http_options *options, size_t size)
+{
+    weir_http_app *app = weir__zalloc(sizeof *app);
+    if (app == NULL)
+        return NULL;
+    if (options != NULL)
+        memcpy(&app->options, options, size < sizeof *options ? size : sizeof *options);
+    defaults(&app->options);
+    const weir_http_options *o = &app->options;
+    app->limits = (struct http1_limits){.line_bytes = o->line_max_bytes,
+                                        .head_bytes = o->head_max_bytes,
+                                        .fields = o->fields_max};
+    app->access_fd = -1;
+    app->routes = route_tree_new();
+    int result = app->routes != NULL ? headers_take(app) : WEIR_ENOMEM;
+    if (result == 0 && o->access_log != NULL)
+        result = accesslog_open(app);
+    if (result < 0) {
+        weir_http_app_free(app);
+        return NULL;
+    }
+    return app;
+}
+
+void weir_http_app_free(weir_http_app *app)
+{
+    if (app == NULL)
+        return;
+    route_tree_free(app->routes);
+    mounts_free(app);
+    accesslog_close(app);
+    weir__free(app->extra_head);
+    weir__free(app);
+}
+
+int weir_http_route(weir_http_app *app, const char *method, const char *pattern, weir_http_fn *fn,
+                    void *user, unsigned flags)
+{
+    if (app == NULL || method == NULL || pattern == NULL || fn == NULL)
+        return WEIR_EINVALID;
+    int result = route_add(app->routes, method, pattern, (struct route){fn, user, flags});
+    if (result < 0)
+        weir__log(WEIR_LOG_ERROR, result, 0, "route %s %s is malformed or in conflict with another",
+                  method, pattern);
+    return result;
+}
+
+void weir__http_service(weir_http_app *app, const char *listen, weir_service *out, size_t size)
+{
+    static const char busy[] = "HTTP/1.1 503 Service Unavailable\r\n"
+                               "Content-Type: text/plain; charset=utf-8\r\n"
+                               "Content-Length: 56\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
+                               "503 Service Unavailable\ncause: too many connections now\n";
+    weir_service service = {.listen = listen,
+                            .overload = WEIR_OVERLOAD_ANSWER,
+                            .overload_answer = weir_static(busy, sizeof busy - 1),
+                            .idle_ms = app->options.idle_ms,
+                            .protocol = &http_protocol,
+                            .protocol_arg = app};
+    memset(out, 0, size);
+    memcpy(out, &service, size < sizeof service ? size : sizeof service);
+}
+
+int weir_http_serve(weir_http_app *app, const char *listen)
+{
+    if (app == NULL || listen == NULL)
+        return WEIR_EINVALID;
+    weir_service service;
+    weir_http_service(app, listen, &service);
+    return weir_run(&service, 1, NULL);
+}

@@ -1,0 +1,173 @@
+/* The inside of the HTTP server: what one loop keeps for a served application, and for one exchange. */
+#ifndef WEIR_APP_HTTP_SERVER_H
+#define WEIR_APP_HTTP_SERVER_H
+
+#include <weir/error.h>
+#include <weir/http.h>
+
+#include "co/co.h"
+#include "net/conn.h"
+#include "proto/http1.h"
+#include "proto/http1_body.h"
+#include "proto/http1_write.h"
+
+enum {
+    HTTP_PARAMS_MAX = 16,
+    HTTP_ARENA = 2560,         /* bytes for a head's copy, parameters, fields of the answer */
+    HTTP_EXCHANGES_MAX = 1 << 20,
+    HTTP_PIECE_MAX = 65536,    /* bytes of a body given at once */
+    HTTP_DISCARD_MAX = 65536,  /* bytes of an unread body read away to keep the connection */
+    HTTP_HEAD_ROOM = 512,      /* bytes of an answer's head without its own fields */
+    HTTP_TEXT_MAX = 65536,
+};
+
+struct route { /* what a method of a path leads to */
+    weir_http_fn *fn;
+    void *user;
+    unsigned flags;
+};
+
+struct route_node; /* route.c: a tree of segments */
+
+struct weir_http_app {
+    weir_http_options options;
+    struct route_node *routes;
+    struct http1_limits limits;
+    char *extra_head;          /* fields of every answer, each with its CR LF */
+    size_t extra_head_size;
+    struct mount **mounts;     /* files.c */
+    unsigned mount_count;
+    int access_format;         /* enum accesslog_format */
+    int access_fd;             /* -1: none */
+};
+
+struct accesslog_buffer;
+
+/* One application on one loop: the protocol of its services there. */
+struct http_server {
+    weir_loop *loop;
+    weir_http_app *app;
+    struct slab exchanges;
+    struct object_pool rooms;
+    struct co_pool *coroutines;
+    struct accesslog_buffer *log;
+    struct mount_cache **caches; /* one a mount */
+    uint64_t date_s;
+    char date[29];
+    char keep_alive[64]; /* "Keep-Alive: timeout=…" with its CR LF */
+    size_t keep_alive_size;
+    uint64_t requests, refused, waited;
+};
+
+/* The session of an HTTP connection: with the record all that an idle one costs. */
+struct http_conn {
+    uint32_t exchange;          /* slot + 1 of the one that is going on; 0: none */
+    uint32_t requests;
+    struct http1_resume resume; /* of a head that has not come whole */
+    uint32_t since_ms;          /* the head began to come */
+    bool head_began, refused;
+};
+
+struct http_param {
+    const char *name, *value;
+};
+
+struct room { /* pooled, not cleared */
+    struct http1_field rows[HTTP1_FIELDS];
+    char arena[HTTP_ARENA];
+};
+
+enum exchange_answer { ANSWER_NONE, ANSWER_BEGUN, ANSWER_ENDED };
+enum exchange_wait { WAIT_NONE, WAIT_BODY, WAIT_DRAIN, WAIT_OTHER };
+
+struct exchange {
+    struct slab_head head;
+    uint32_t slot;
+    struct http_server *server;
+    struct conn *conn;          /* NULL: the client is gone */
+    struct http1_request request;
+    struct http1_body body;
+    struct room *room;
+    uint32_t arena_used;        /* from its start: texts */
+    uint32_t fields_from;       /* from its end down: fields of the answer; 0: none */
+    void *big_head;             /* chunk for a head that the arena does not hold */
+    size_t big_head_room;
+    struct co *co;              /* suspended in a verb */
+    struct loop_ready ready;    /* the handler has returned after a wait */
+    struct route route;
+    struct http_param params[HTTP_PARAMS_MAX];
+    uint8_t param_count, answer, waits;
+    bool has_body, body_ended, expects, handler_running, detached, plain, head_only;
+    bool chunked, close, refusal;
+    uint16_t status;
+    uint64_t answer_bytes, answer_left;
+    uint64_t began_ns;          /* loop's time */
+    uint32_t body_ms;           /* a wait for the body began, or its last progress */
+    uint64_t body_mark;         /* payload bytes then */
+    void *piece;                /* chunk: the piece that a reader is given */
+    size_t piece_room, piece_size;
+    int body_error;
+    uint16_t body_status;       /* what the body was refused with */
+    bool in_trailers, trailers;
+    struct http1_resume trailer_resume;
+    weir_http_body_fn *on_body;
+    void *on_body_arg;
+    weir_timer timer;           /* a verb's deadline */
+    void *files;                /* state of the static file handler */
+};
+
+/* exchange.c: life */
+struct exchange *exchange_take(struct http_server *server, struct conn *c);
+void exchange_give(struct exchange *x);
+struct exchange *exchange_of(weir_exchange handle); /* NULL: gone */
+weir_exchange exchange_handle(const struct exchange *x);
+/* Runs the handler that the route names. */
+void exchange_run(struct exchange *x);
+/* The answer has ended or its handler returned: goes on, or ends the exchange. True: it is over. */
+bool exchange_step(struct exchange *x);
+/* The connection is gone. */
+void exchange_abandon(struct exchange *x);
+/* Copies the head to memory of its own; false: out of memory. */
+bool exchange_keep_head(struct exchange *x);
+void *exchange_alloc(struct exchange *x, size_t size); /* from the arena; NULL: full */
+/* Suspends the running coroutine of x until exchange_wake or the deadline; the value given. */
+int exchange_wait(struct exchange *x, enum exchange_wait what, weir_time deadline);
+void exchange_wake(struct exchange *x, int value);
+
+/* answer.c: heads and bodies of answers */
+int answer_whole(struct exchange *x, unsigned status, const char *type, weir_view body);
+int answer_error(struct exchange *x, unsigned status, const char *cause, const char *fix);
+int answer_begin(struct exchange *x, unsigned status, const char *type, int64_t length);
+
+/* body.c: the request's body */
+size_t body_feed(struct exchange *x, const uint8_t *data, size_t size);
+void body_cut(struct exchange *x, int error);
+bool body_wanted(const struct exchange *x);
+/* Whether what is left of the body is read away in time to keep the connection. */
+bool body_discardable(const struct exchange *x);
+
+/* route.c */
+struct route_node *route_tree_new(void);
+void route_tree_free(struct route_node *tree);
+int route_add(struct route_node *tree, const char *method, const char *pattern, struct route route);
+/* Finds a handler: 0, or the status to answer with: 404, 405 (allowed: the value of Allow), 501. */
+int route_find(struct route_node *tree, struct exchange *x, char *allowed, size_t allowed_size);
+
+/* server.c */
+extern const struct weir_protocol http_protocol;
+void http_date(struct http_server *server);
+void http_goes_on(weir_loop *loop, struct conn *c); /* the exchange is over: the next one */
+
+/* files.c */
+int mount_start(struct http_server *server);
+void mount_stop(struct http_server *server);
+void mounts_free(weir_http_app *app);
+
+/* log.c */
+int accesslog_open(weir_http_app *app);
+void accesslog_close(weir_http_app *app);
+int accesslog_start(struct http_server *server);
+void accesslog_stop(struct http_server *server);
+void accesslog_add(struct exchange *x);
+
+#endif

@@ -1,0 +1,366 @@
+/* The loop: its birth, its turn, its end. */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <weir/error.h>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/env.h"
+#include "base/log.h"
+#include "loop/limits.h"
+#include "loop/loop.h"
+
+__thread weir_loop *weir__current __attribute__((tls_model("initial-exec")));
+
+static struct io_fd *find_descriptor(void *owner, uint64_t token)
+{
+    weir_loop *loop = owner;
+    unsigned kind = IO_TOKEN_OWNER(token);
+    if (kind >= LOOP_OWNERS || loop->hooks[kind].find == NULL)
+        return NULL;
+    return loop->hooks[kind].find(loop, token);
+}
+
+/* A close whose record is gone already: its completion is awaited, but nobody is told. */
+static void nobodys_event(weir_loop *loop, const struct io_event *event)
+{
+}
+
+static void loop_clock(weir_loop *loop)
+{
+    uint64_t now_ns = weir__clock_now_ns();
+    if (now_ns > loop->now_ns)
+        loop->now_ns = now_ns;
+    loop->now_ms = (uint32_t)((loop->now_ns - loop->epoch_ns) / WEIR_MS);
+}
+
+static void options_fill(weir_loop *loop, const weir_loop_options *options, size_t size)
+{
+    if (options != NULL)
+        memcpy(&loop->options, options, size < sizeof loop->options ? size : sizeof loop->options);
+    weir_loop_options *o = &loop->options;
+    if (weir__getenv("WEIR_BACKEND") != NULL)
+        o->backend = weir__getenv("WEIR_BACKEND");
+    if (weir__getenv("WEIR_FEATURES") != NULL)
+        o->features = weir__getenv("WEIR_FEATURES");
+    limit_default(&o->conns_max, LIMIT_CONNS_MAX);
+    limit_default(&o->posts_max, LIMIT_POSTS_MAX);
+    limit_default(&o->stall_ms, LIMIT_STALL_MS);
+    if (o->posts_max_bytes == 0)
+        o->posts_max_bytes = LIMIT_POSTS_MAX_BYTES;
+    if (o->memory_max_bytes == 0)
+        o->memory_max_bytes = limits_memory_bytes() / 4;
+}
+
+static int open_io(weir_loop *loop)
+{
+    const weir_loop_options *o = &loop->options;
+    loop->pool = weir__pool_new(LIMIT_POOL_THREADS, LIMIT_POOL_QUEUE);
+    if (loop->pool == NULL)
+        return WEIR_ENOMEM;
+    struct io_config config = {
+        .owner = loop,
+        .find = find_descriptor,
+        .block_size = o->receive_block_bytes,
+        .blocks = o->receive_blocks,
+        .direct_slots = o->direct_slots,
+        .pool = loop->pool,
+        .features = o->features,
+    };
+    const char *why = NULL;
+    int result = weir__io_open(&loop->io, o->backend, &config, &why);
+    if (result < 0) {
+        weir__log(WEIR_LOG_ERROR, result, 0, "back end %s cannot start: %s (%s)",
+                  o->backend != NULL ? o->backend : "auto", why != NULL ? why : "no reason given",
+                  weir_error_text(result));
+        weir__pool_free(loop->pool);
+        loop->pool = NULL;
+    }
+    return result;
+}
+
+static void close_io(weir_loop *loop)
+{
+    loop->io->ops->close(loop->io);
+    weir__pool_free(loop->pool);
+    loop->io = NULL;
+    loop->pool = NULL;
+}
+
+int weir__loop_new(weir_loop **out, const weir_loop_options *options, size_t size)
+{
+    if (out == NULL)
+        return WEIR_EINVALID;
+    *out = NULL;
+    weir_loop *loop = weir__zalloc(sizeof *loop);
+    if (loop == NULL)
+        return WEIR_ENOMEM;
+    options_fill(loop, options, size);
+    loop->fork_mark = loop_fork_mark();
+    loop->epoch_ns = weir__clock_now_ns();
+    loop_clock(loop);
+    loop->hooks[0].event = nobodys_event;
+    list_init(&loop->ready);
+    memory_init(&loop->memory, loop->options.memory_max_bytes);
+    mpsc_init(&loop->posts, loop->options.posts_max, loop->options.posts_max_bytes);
+    loop_timers_init(loop);
+    int result = loop_ops_init(loop);
+    if (result == 0)
+        result = open_io(loop);
+    if (result == 0) {
+        result = loop_table_add(loop);
+        if (result < 0)
+            close_io(loop);
+    }
+    if (result < 0) {
+        loop_ops_end(loop);
+        memory_end(&loop->memory);
+        weir__free(loop);
+        return result;
+    }
+    *out = loop;
+    return 0;
+}
+
+/* The first thread that turns a loop owns it from then on. */
+static bool loop_mine(weir_loop *loop)
+{
+    if (!loop->thread_known) {
+        loop->thread = pthread_self();
+        loop->thread_known = true;
+    }
+    return pthread_equal(loop->thread, pthread_self());
+}
+
+void loop_ready_run(weir_loop *loop)
+{
+    struct list *link;
+    while ((link = list_pop(&loop->ready)) != NULL) {
+        struct loop_ready *ready = weir_container(link, struct loop_ready, link);
+        ready->run(loop, ready);
+    }
+}
+
+static int64_t sleep_ns(weir_loop *loop, weir_time deadline)
+{
+    weir_time due = loop_timers_due(loop);
+    if (deadline < due)
+        due = deadline;
+    if (due <= loop->now_ns || (loop->net_busy != NULL && loop->net_busy(loop)) ||
+        !list_empty(&loop->ready) ||
+        atomic_load_explicit(&loop->signals_pending, memory_order_relaxed) != 0)
+        return 0;
+    return due == WEIR_NEVER ? -1 : (int64_t)(due - loop->now_ns);
+}
+
+/* A handler that held the loop too long is named by its turn: the log says how long. */
+static void stall_check(weir_loop *loop)
+{
+    static struct log_site site;
+    uint64_t held_ns = weir__clock_now_ns() - loop->turn_handled_from_ns;
+    loop->counters.handled_ns += held_ns;
+    if (held_ns > loop->options.stall_ms * WEIR_MS) {
+        loop->counters.stalls++;
+        weir__log_limited(&site, WEIR_LOG_WARN, 0, 0,
+                          "loop %u was held for %llu ms by its handlers: nothing else ran there",
+                          loop->id, (unsigned long long)(held_ns / WEIR_MS));
+    }
+}
+
+static void turn_wait(weir_loop *loop, weir_time deadline)
+{
+    int64_t timeout_ns = sleep_ns(loop, deadline);
+    if (timeout_ns != 0 && !mpsc_sleep(&loop->posts))
+        timeout_ns = 0;
+    else if (timeout_ns != 0 &&
+             atomic_load(&loop->signals_pending) != 0) /* arrived since sleep_ns looked */
+        timeout_ns = 0;
+    int result = loop->io->ops->wait(loop->io, timeout_ns);
+    if (timeout_ns != 0 || result < 0)
+        mpsc_awake(&loop->posts);
+    if (result < 0) {
+        static struct log_site site;
+        weir__log_limited(&site, WEIR_LOG_ERROR, result, 0, "waiting failed on back end %s: %s",
+                          loop->io->ops->name, weir_error_text(result));
+    }
+    loop_clock(loop);
+}
+
+int weir_loop_turn(weir_loop *loop, weir_time deadline)
+{
+    if (loop == NULL || loop->in_turn || !loop_mine(loop))
+        return WEIR_EMISUSE;
+    if (loop->fork_mark != loop_fork_mark())
+        return -EOWNERDEAD;
+    weir_loop *former = loop_enter(loop);
+    loop->in_turn = true;
+    turn_wait(loop, deadline);
+    loop->turn_handled_from_ns = loop->now_ns;
+
+    struct io_event event;
+    while (loop->io->ops->next(loop->io, &event) != 0)
+        loop->hooks[IO_TOKEN_OWNER(event.token) % LOOP_OWNERS].event(loop, &event);
+    if (atomic_load_explicit(&loop->signals_pending, memory_order_relaxed) != 0)
+        loop_signals_run(loop);
+    if (atomic_load_explicit(&loop->posts.count, memory_order_relaxed) != 0)
+        loop_mail_run(loop);
+    loop_timers_run(loop);
+    loop_ready_run(loop);
+    if (loop->net_turn != NULL)
+        loop->net_turn(loop);
+    loop->counters.turns++;
+    stall_check(loop);
+    loop->in_turn = false;
+    loop_enter(former);
+    return atomic_load_explicit(&loop->stopping, memory_order_relaxed) ? WEIR_ESTOPPED : 0;
+}
+
+int weir_loop_run(weir_loop *loop)
+{
+    if (loop == NULL)
+        return WEIR_EINVALID;
+    int result = 0;
+    while (result == 0)
+        result = weir_loop_turn(loop, WEIR_NEVER);
+    atomic_store(&loop->stopping, false);
+    return result == WEIR_ESTOPPED ? 0 : result;
+}
+
+void weir_loop_stop(weir_loop *loop)
+{
+    if (loop == NULL)
+        return;
+    atomic_store(&loop->stopping, true);
+    loop->io->ops->wake(loop->io);
+}
+
+/* Waits for what is still in flight: nothing may complete into memory that is gone. Bounded: a
+ * descriptor that never answers its cancel is a fault of the kernel, and better leaked than reused. */
+static bool drain_operations(weir_loop *loop)
+{
+    enum { ROUNDS = 2000 };
+    for (int round = 0; round < ROUNDS && loop->io->ops->in_flight(loop->io) != 0; round++) {
+        struct io_event event;
+        loop->io->ops->wait(loop->io, (int64_t)WEIR_MS * 5);
+        loop_clock(loop);
+        while (loop->io->ops->next(loop->io, &event) != 0)
+            loop->hooks[IO_TOKEN_OWNER(event.token) % LOOP_OWNERS].event(loop, &event);
+        loop_timers_run(loop);
+        if (loop->net_turn != NULL)
+            loop->net_turn(loop);
+    }
+    return loop->io->ops->in_flight(loop->io) == 0;
+}
+
+/* Polls that nobody canceled are canceled here; their watches see nothing more. */
+static void ops_abandon(weir_loop *loop)
+{
+    for (uint32_t slot = 0; slot < loop->ops.chunk_count << loop->ops.chunk_records_log2; slot++) {
+        struct loop_op *op = slab_at(&loop->ops, slot);
+        if (op == NULL || !op->in_flight || op->kind != IO_OP_POLL || op->canceled)
+            continue;
+        op->canceled = true;
+        weir_watch_cancel(op->watch);
+    }
+}
+
+void weir_loop_free(weir_loop *loop)
+{
+    if (loop == NULL)
+        return;
+    WEIR_ASSERT(!loop->in_turn);
+    loop_table_remove(loop); /* from here on no other thread reaches it */
+    weir_loop *former = loop_enter(loop);
+    loop->in_turn = true;
+    if (loop->fork_mark == loop_fork_mark()) {
+        loop_mail_run(loop);
+        loop_signals_end(loop);
+        if (loop->net_stop != NULL)
+            loop->net_stop(loop);
+        if (loop->coroutines_stop != NULL)
+            loop->coroutines_stop(loop);
+        ops_abandon(loop);
+        if (!drain_operations(loop))
+            weir__log(WEIR_LOG_ERROR, 0, 0, "loop ended with %u operations in flight",
+                      loop->io->ops->in_flight(loop->io));
+        loop_mail_run(loop);
+    }
+    close_io(loop);
+    loop_ops_end(loop);
+    memory_end(&loop->memory);
+    loop_enter(former == loop ? NULL : former);
+    weir__free(loop);
+}
+
+/* The child gets the loop's memory as it was in the middle of the parent's life. Descriptors of the
+ * back end are closed without telling the kernel's side of it, which is the parent's; what the
+ * program had started here is forgotten, not ended. */
+int weir_loop_after_fork(weir_loop *loop)
+{
+    if (loop == NULL || loop->fork_mark == loop_fork_mark())
+        return WEIR_EMISUSE;
+    if (loop->net_forked != NULL)
+        loop->net_forked(loop);
+    loop->io->ops->forked(loop->io);
+    loop->io = NULL;
+    loop_ops_end(loop);
+    list_init(&loop->ready);
+    loop->in_turn = false;
+    loop->thread_known = false;
+    atomic_store(&loop->signals_pending, 0);
+    atomic_store(&loop->stopping, false);
+    mpsc_init(&loop->posts, loop->options.posts_max, loop->options.posts_max_bytes);
+    loop_clock(loop);
+    loop_timers_init(loop);
+    int result = loop_ops_init(loop);
+    if (result == 0)
+        result = open_io(loop);
+    if (result == 0)
+        loop->fork_mark = loop_fork_mark();
+    return result;
+}
+
+int weir_loop_fd(weir_loop *loop)
+{
+    return loop != NULL ? loop->io->ops->poll_fd(loop->io) : WEIR_EINVALID;
+}
+
+weir_time weir_loop_due(const weir_loop *loop)
+{
+    if (loop == NULL)
+        return WEIR_NEVER;
+    if ((loop->net_busy != NULL && loop->net_busy((weir_loop *)(uintptr_t)loop)) ||
+        !list_empty(&loop->ready))
+        return 0;
+    return loop_timers_due(loop);
+}
+
+weir_loop *weir_loop_current(void)
+{
+    return weir__current;
+}
+
+unsigned weir_loop_id(const weir_loop *loop)
+{
+    return loop != NULL ? loop->id : 0;
+}
+
+const char *weir_loop_backend(const weir_loop *loop)
+{
+    return loop != NULL ? loop->io->ops->name : "none";
+}
+
+weir_time weir_now(void)
+{
+    return weir__current != NULL ? weir__current->now_ns : weir__clock_now_ns();
+}
+
+weir_time weir_after(uint64_t ns)
+{
+    weir_time now = weir_now();
+    return ns > WEIR_NEVER - now ? WEIR_NEVER : now + ns;
+}

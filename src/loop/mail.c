@@ -1,0 +1,52 @@
+/* What crosses into a loop from other threads: one bounded queue, one wake for a burst. */
+#include <weir/error.h>
+
+#include "loop/loop.h"
+
+struct task { /* lies in weir_task */
+    struct loop_mail mail;
+    weir_task_fn *fn;
+    void *arg;
+};
+_Static_assert(sizeof(struct task) <= sizeof(weir_task), "weir_task is too small");
+
+int loop_mail_send(weir_loop *loop, struct loop_mail *mail, uint64_t bytes, bool reserved)
+{
+    bool wake = false;
+    if (!mpsc_push(&loop->posts, &mail->node, bytes, reserved, &wake))
+        return WEIR_EFULL;
+    if (wake)
+        loop->io->ops->wake(loop->io);
+    return 0;
+}
+
+void loop_mail_run(weir_loop *loop)
+{
+    uint32_t left = atomic_load_explicit(&loop->posts.count, memory_order_relaxed);
+    while (left-- > 0) {
+        struct mpsc_node *node = mpsc_pop(&loop->posts);
+        if (node == NULL)
+            return;
+        struct loop_mail *mail = weir_container(node, struct loop_mail, node);
+        loop->counters.posts++;
+        mail->run(loop, mail);
+    }
+}
+
+static void task_run(weir_loop *loop, struct loop_mail *mail)
+{
+    struct task *task = weir_container(mail, struct task, mail);
+    mpsc_done(&loop->posts, 0);
+    task->fn((weir_task *)task, task->arg);
+}
+
+int weir_post(weir_loop *loop, weir_task *memory, weir_task_fn *fn, void *arg)
+{
+    struct task *task = (struct task *)memory;
+    if (loop == NULL || memory == NULL || fn == NULL)
+        return WEIR_EINVALID;
+    task->mail.run = task_run;
+    task->fn = fn;
+    task->arg = arg;
+    return loop_mail_send(loop, &task->mail, 0, false);
+}

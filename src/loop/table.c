@@ -1,0 +1,75 @@
+/* The table of loops: the one thing that loops share. A foreign thread pins an entry while it posts;
+ * a loop that goes away waits until nobody holds it. */
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+
+#include <weir/error.h>
+
+#include "loop/loop.h"
+
+static struct {
+    _Atomic(weir_loop *) loop;
+    _Atomic uint32_t pins;
+} table[LOOP_ID_MAX + 1];
+
+static _Atomic uint32_t fork_mark;
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+static void forked_child(void)
+{
+    atomic_fetch_add_explicit(&fork_mark, 1, memory_order_relaxed);
+}
+
+static void fork_watch(void)
+{
+    pthread_atfork(NULL, NULL, forked_child);
+}
+
+uint32_t loop_fork_mark(void)
+{
+    return atomic_load_explicit(&fork_mark, memory_order_relaxed);
+}
+
+int loop_table_add(weir_loop *loop)
+{
+    pthread_once(&fork_once, fork_watch);
+    for (uint32_t id = 1; id <= LOOP_ID_MAX; id++) {
+        weir_loop *expected = NULL;
+        if (atomic_load_explicit(&table[id].loop, memory_order_relaxed) != NULL)
+            continue;
+        loop->id = id;
+        if (atomic_compare_exchange_strong(&table[id].loop, &expected, loop))
+            return 0;
+    }
+    loop->id = 0;
+    return WEIR_EFULL;
+}
+
+void loop_table_remove(weir_loop *loop)
+{
+    if (loop->id == 0)
+        return;
+    atomic_store(&table[loop->id].loop, NULL);
+    while (atomic_load(&table[loop->id].pins) != 0)
+        sched_yield();
+    loop->id = 0;
+}
+
+/* The pin is counted before the pointer is read and both are sequentially consistent: either the
+ * reader sees NULL, or the remover sees the pin. */
+weir_loop *loop_pin(uint32_t id)
+{
+    if (id == 0 || id > LOOP_ID_MAX)
+        return NULL;
+    atomic_fetch_add(&table[id].pins, 1);
+    weir_loop *loop = atomic_load(&table[id].loop);
+    if (loop == NULL)
+        atomic_fetch_sub(&table[id].pins, 1);
+    return loop;
+}
+
+void loop_unpin(uint32_t id)
+{
+    atomic_fetch_sub(&table[id].pins, 1);
+}

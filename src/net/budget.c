@@ -1,0 +1,85 @@
+/* The loop's memory budget (K6): beyond it reading pauses on the largest holders first, then accepting
+ * stops; below three quarters of it everybody goes on. */
+#include "base/log.h"
+#include "net/conn.h"
+
+enum { BUDGET_CHECK_MS = 10, BUDGET_LARGEST = 16 };
+
+struct largest {
+    struct conn *conns[BUDGET_LARGEST];
+    uint64_t sizes[BUDGET_LARGEST];
+    unsigned count;
+};
+
+static uint64_t holding(const struct conn *c)
+{
+    return c->queued_bytes + (c->busy != NULL ? c->busy->held_room : 0);
+}
+
+static void consider(weir_loop *loop, struct conn *c, void *arg)
+{
+    struct largest *largest = arg;
+    uint64_t size = holding(c);
+    if (size == 0 || c->phase != CONN_OPEN || (conn_flags(c) & CONN_PAUSED_BUDGET) != 0)
+        return;
+    unsigned at = largest->count;
+    while (at > 0 && largest->sizes[at - 1] < size)
+        at--;
+    if (at == BUDGET_LARGEST)
+        return;
+    if (largest->count < BUDGET_LARGEST)
+        largest->count++;
+    for (unsigned i = largest->count - 1; i > at; i--) {
+        largest->conns[i] = largest->conns[i - 1];
+        largest->sizes[i] = largest->sizes[i - 1];
+    }
+    largest->conns[at] = c;
+    largest->sizes[at] = size;
+}
+
+static void pause_largest(weir_loop *loop)
+{
+    struct net *net = loop->net;
+    struct largest largest = {.count = 0};
+    conn_each(net, consider, &largest);
+    for (unsigned i = 0; i < largest.count; i++) {
+        conn_pause(loop, largest.conns[i], CONN_PAUSED_BUDGET);
+        conn_list_add(net, largest.conns[i], CONN_LIST_BUDGET);
+        net->counters.budget_pauses++;
+    }
+}
+
+static void resume_all(weir_loop *loop)
+{
+    struct net *net = loop->net;
+    struct conn *c;
+    while ((c = conn_list_first(net, CONN_LIST_BUDGET)) != NULL) {
+        conn_list_leave(net, c);
+        conn_unpause(loop, c, CONN_PAUSED_BUDGET);
+    }
+    listeners_room(loop, NULL);
+}
+
+void budget_check(weir_loop *loop)
+{
+    static struct log_site site;
+    struct net *net = loop->net;
+    uint64_t used = loop->memory.used_bytes, limit = loop->memory.limit_bytes;
+    if (!net->over_budget && used <= limit)
+        return;
+    if (net->over_budget && used < limit / 4 * 3) {
+        net->over_budget = false;
+        resume_all(loop);
+        return;
+    }
+    if (used <= limit || loop->now_ms - net->budget_checked_ms < BUDGET_CHECK_MS)
+        return;
+    net->budget_checked_ms = loop->now_ms;
+    if (!net->over_budget)
+        weir__log_limited(&site, WEIR_LOG_WARN, WEIR_EFULL, 0,
+                          "loop %u holds %llu bytes for its connections, over its budget of %llu: "
+                          "reading pauses on the largest, accepting stops",
+                          loop->id, (unsigned long long)used, (unsigned long long)limit);
+    net->over_budget = true;
+    pause_largest(loop);
+}

@@ -1,0 +1,88 @@
+/* Outgoing connections. */
+#include <errno.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "net/conn.h"
+#include "net/socket.h"
+
+/* One copy of a service serves all connections made with it while any lives. */
+static struct service *service_shared(struct net *net, const weir_service *config, size_t size,
+                                      int *error)
+{
+    for (struct list *link = net->services.next; link != &net->services; link = link->next) {
+        struct service *service = weir_container(link, struct service, link);
+        if (service->source_key == (uintptr_t)config) {
+            service_ref(service);
+            return service;
+        }
+    }
+    struct service *service = service_new(net, config, size, error);
+    if (service != NULL)
+        service->source_key = (uintptr_t)config;
+    return service;
+}
+
+static int connect_start(weir_loop *loop, struct conn *c, const weir_address *address)
+{
+    int result = 0;
+    int how = loop->io->ops->connect(loop->io, &c->fd, (const struct sockaddr *)&address->socket,
+                                     address->socket_size, conn_token(c, IO_OP_CONNECT), &result);
+    if (how < 0)
+        return how;
+    if (how == IO_DONE && result < 0)
+        return result;
+    conn_flags(c) |= CONN_SENDING | CONN_CONNECT_SENT;
+    if (how == IO_DONE) { /* established at once (unix): told in the next turn (K3) */
+        conn_flags(c) &= ~(uint32_t)(CONN_SENDING | CONN_CONNECT_SENT);
+        conn_flags(c) |= CONN_CONNECT_DONE;
+        conn_again(loop, c);
+    }
+    conn_deadline(loop, c);
+    return 0;
+}
+
+int weir__connect(weir_conn *out, const char *url, const weir_service *config, size_t size,
+                  void *user)
+{
+    weir_loop *loop = loop_current();
+    struct net *net;
+    weir_address parsed, address[2];
+    struct weir__socket_error error;
+    if (loop == NULL)
+        return WEIR_EMISUSE;
+    if (url == NULL || config == NULL)
+        return WEIR_EINVALID;
+    int result = weir_address_parse(url, &parsed, NULL);
+    if (result == 0)
+        result = net_of(loop, &net);
+    if (result < 0)
+        return result;
+    if (parsed.transport == WEIR_TRANSPORT_UDP)
+        return WEIR_ENOTSUP;
+    weir_address_expand(&parsed, address, 2);
+    struct service *service = service_shared(net, config, size, &result);
+    if (service == NULL)
+        return result;
+    struct weir__socket_how how = {.blocking = !loop->io->hot_block};
+    int fd = weir__socket_for_connect(&address[0], &service->config.socket, &how, &error);
+    struct conn *c = fd >= 0 ? conn_new(net, service, fd, false, true) : NULL;
+    service_unref(loop, service);
+    if (fd < 0) {
+        weir__log(WEIR_LOG_DEBUG, fd, 0, "connecting to %s: %s", url, error.text);
+        return fd;
+    }
+    if (c == NULL) {
+        close(fd);
+        return WEIR_EFULL;
+    }
+    c->phase = CONN_CONNECTING;
+    if (user != NULL)
+        c->user = user;
+    result = connect_start(loop, c, &address[0]);
+    if (result < 0) /* told by on_close, like every connect that fails */
+        conn_fail(loop, c, WEIR_WHY_ERROR, result);
+    if (out != NULL)
+        *out = conn_handle(loop, c);
+    return 0;
+}

@@ -1,0 +1,372 @@
+/* Filters on a connection: level 0 is next to the wire. Bytes from below climb at once; bytes from
+ * above wait in a queue over each level and are pumped down in the flush, as far as the level below
+ * has room, so that what a filter holds stays within the connection's budget. */
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "net/conn.h"
+
+struct weir_filter_at {
+    weir_loop *loop;
+    struct conn *c;
+    uint32_t index;
+};
+
+struct level {
+    struct weir_filter_at at;
+    const weir_filter *filter;
+    void *state;
+    struct output above; /* for this filter's output */
+    bool opened, ready;
+    bool above_ended;    /* the layer above finished its direction */
+    bool told_end;       /* and the filter knows */
+    bool blocked;        /* took less than it was given: waits for weir_filter_wake */
+    bool up_ended;
+};
+
+struct filter_stack {
+    uint32_t count;
+    bool pumping;
+    struct level levels[];
+};
+
+static struct filter_stack *stack_of(const struct conn *c)
+{
+    return c->busy != NULL ? c->busy->filters : NULL;
+}
+
+static struct level *level_of(weir_filter_at *at)
+{
+    return weir_container(at, struct level, at);
+}
+
+struct output *filters_top(struct conn *c)
+{
+    struct filter_stack *stack = stack_of(c);
+    return &stack->levels[stack->count - 1].above;
+}
+
+static int level_open(weir_loop *loop, struct conn *c, uint32_t index)
+{
+    struct level *level = &stack_of(c)->levels[index];
+    void *const *configs = c->service->config.filter_configs;
+    level->opened = true;
+    return level->filter->open(&level->at, level->state, configs != NULL ? configs[index] : NULL,
+                               (conn_flags(c) & CONN_CLIENT) != 0);
+}
+
+int filters_open(weir_loop *loop, struct conn *c)
+{
+    uint32_t count = c->service->filter_count;
+    struct busy *b = conn_busy(loop->net, c);
+    struct filter_stack *stack =
+        b != NULL ? weir__zalloc(sizeof *stack + count * sizeof stack->levels[0]) : NULL;
+    if (stack == NULL)
+        return WEIR_ENOMEM;
+    b->filters = stack;
+    stack->count = count;
+    conn_flags(c) |= CONN_FILTERED;
+    for (uint32_t i = 0; i < count; i++) {
+        struct level *level = &stack->levels[i];
+        level->filter = c->service->config.filters[i];
+        level->at = (struct weir_filter_at){loop, c, i};
+        output_init(&level->above);
+        level->state = weir__zalloc(level->filter->state_size + 1);
+        if (level->state == NULL)
+            return WEIR_ENOMEM;
+    }
+    return level_open(loop, c, 0);
+}
+
+void filters_input(weir_loop *loop, struct conn *c, weir_view data)
+{
+    struct level *level = &stack_of(c)->levels[0];
+    int result = level->filter->input(&level->at, level->state, data);
+    if (result < 0)
+        weir_filter_fail(&level->at, result);
+}
+
+void filters_end(weir_loop *loop, struct conn *c)
+{
+    struct level *level = &stack_of(c)->levels[0];
+    if (level->filter->input_end == NULL) {
+        weir_filter_up_end(&level->at);
+        return;
+    }
+    int result = level->filter->input_end(&level->at, level->state);
+    if (result < 0)
+        weir_filter_fail(&level->at, result);
+}
+
+/* A file's next part, read off the loop, for filters that must see its bytes. */
+struct file_part {
+    weir_conn conn;
+    void *chunk;
+    size_t room;
+};
+
+static void file_part_read(weir_loop *loop, int result, void *arg)
+{
+    struct file_part part = *(struct file_part *)arg;
+    weir_loop *owner;
+    struct conn *c;
+    weir__free(arg);
+    bool gone = conn_get(part.conn, &owner, &c) < 0 || c->phase > CONN_FLUSHING ||
+                stack_of(c) == NULL;
+    struct segment *s = gone ? NULL : output_front(filters_top(c));
+    if (s == NULL || s->kind != SEGMENT_FILE || result <= 0) {
+        memory_give(&loop->memory, part.chunk, part.room);
+        if (s != NULL)
+            conn_fail(loop, c, WEIR_WHY_ERROR, result < 0 ? result : WEIR_ETORN);
+        return;
+    }
+    struct output *above = filters_top(c);
+    uint64_t size = (uint64_t)result;
+    s->source->waits = false;
+    s->source->offset += result;
+    s->size -= size;
+    above->unsent_bytes -= size;
+    struct segment piece = {.kind = SEGMENT_COPY, .data = part.chunk, .size = size,
+                            .index = (uint32_t)size, .chunk = part.chunk,
+                            .room = (uint32_t)part.room};
+    if (s->size == 0)
+        output_pop(loop, c, above);
+    if (output_push_front(loop, c, above, &piece) < 0) {
+        memory_give(&loop->memory, part.chunk, part.room);
+        conn_fail(loop, c, WEIR_WHY_LIMIT, WEIR_ENOMEM);
+    }
+    conn_dirty(loop, c);
+}
+
+static int file_part_start(weir_loop *loop, struct conn *c, struct segment *s)
+{
+    struct file_part *part = weir__zalloc(sizeof *part);
+    if (part == NULL)
+        return WEIR_ENOMEM;
+    part->conn = conn_handle(loop, c);
+    size_t size = s->size < LIMIT_PULL_CHUNK ? (size_t)s->size : LIMIT_PULL_CHUNK;
+    part->chunk = memory_take(&loop->memory, size, true, &part->room);
+    struct io_file file = {.verb = IO_FILE_READ, .fd = s->source->fd, .buffer = part->chunk,
+                           .size = size, .offset = s->source->offset};
+    int result = part->chunk != NULL ? loop_file_start(loop, &file, file_part_read, part)
+                                     : WEIR_ENOMEM;
+    if (result == 0) {
+        s->source->waits = true;
+        return 0;
+    }
+    if (part->chunk != NULL)
+        memory_give(&loop->memory, part->chunk, part->room);
+    weir__free(part);
+    return result;
+}
+
+/* Turns a file or pull source at the front into bytes. True: there are some now. */
+static bool source_fill(weir_loop *loop, struct conn *c, struct output *above)
+{
+    struct segment *s = output_front(above);
+    if (s->source->waits)
+        return false;
+    if (s->kind == SEGMENT_FILE) {
+        int result = file_part_start(loop, c, s);
+        if (result < 0)
+            conn_fail(loop, c, WEIR_WHY_ERROR, result);
+        return false;
+    }
+    return output_pull(loop, c, above);
+}
+
+static bool level_room(const struct filter_stack *stack, const struct conn *c, uint32_t index)
+{
+    const struct output *below = index == 0 ? &c->busy->out : &stack->levels[index - 1].above;
+    return below->unsent_bytes <= c->service->config.soft_mark_bytes;
+}
+
+/* One level: gives the filter what waits above it. */
+static void level_pump(weir_loop *loop, struct conn *c, uint32_t index)
+{
+    struct filter_stack *stack = stack_of(c);
+    struct level *level = &stack->levels[index];
+    struct output *above = &level->above;
+    while (above->count != 0 && !level->blocked && c->phase <= CONN_FLUSHING &&
+           level_room(stack, c, index)) {
+        struct segment *s = output_front(above);
+        if (s->kind >= SEGMENT_FILE) {
+            if (!source_fill(loop, c, above))
+                return;
+            continue;
+        }
+        uint64_t size = s->size < UINT32_MAX ? s->size : UINT32_MAX;
+        int64_t taken = level->filter->output(&level->at, level->state,
+                                              weir_bytes(s->data, (size_t)size),
+                                              above->count == 1);
+        if (taken < 0) {
+            weir_filter_fail(&level->at, (int)taken);
+            return;
+        }
+        level->blocked = (uint64_t)taken < size;
+        output_consume(loop, c, above, (uint64_t)taken);
+    }
+    bool ended = index + 1 == stack->count ? (conn_flags(c) & CONN_OUTPUT_SHUT) != 0
+                                           : level->above_ended;
+    if (above->count != 0 || !ended || level->told_end || !level->ready ||
+        c->phase > CONN_FLUSHING)
+        return;
+    level->told_end = true;
+    if (level->filter->output_end == NULL) {
+        weir_filter_down_end(&level->at);
+        return;
+    }
+    int result = level->filter->output_end(&level->at, level->state);
+    if (result < 0)
+        weir_filter_fail(&level->at, result);
+}
+
+void filters_output(weir_loop *loop, struct conn *c)
+{
+    struct filter_stack *stack = stack_of(c);
+    if (stack == NULL || stack->pumping)
+        return;
+    stack->pumping = true;
+    for (uint32_t i = stack->count; i-- > 0;)
+        level_pump(loop, c, i);
+    stack->pumping = false;
+}
+
+uint32_t filters_held(struct conn *c)
+{
+    struct filter_stack *stack = stack_of(c);
+    uint64_t held = 0;
+    for (uint32_t i = 0; stack != NULL && i < stack->count; i++) {
+        struct level *level = &stack->levels[i];
+        held += level->above.unsent_bytes;
+        if (level->filter->held != NULL)
+            held += level->filter->held(&level->at, level->state);
+    }
+    return held < UINT32_MAX ? (uint32_t)held : UINT32_MAX;
+}
+
+bool filters_busy(const struct conn *c)
+{
+    struct filter_stack *stack = stack_of(c);
+    if (stack == NULL || (conn_flags((struct conn *)(uintptr_t)c) & CONN_WIRE_SHUT) != 0)
+        return false;
+    return stack->levels[stack->count - 1].ready; /* a handshake is not waited for */
+}
+
+void filters_close(weir_loop *loop, struct conn *c)
+{
+    struct filter_stack *stack = stack_of(c);
+    if (stack == NULL)
+        return;
+    for (uint32_t i = stack->count; i-- > 0;) {
+        struct level *level = &stack->levels[i];
+        if (level->opened && level->filter->close != NULL)
+            level->filter->close(&level->at, level->state);
+        output_clear(loop, c, &level->above);
+        output_end(loop, &level->above);
+        weir__free(level->state);
+    }
+    c->busy->filters = NULL;
+    conn_flags(c) &= ~(uint32_t)CONN_FILTERED;
+    weir__free(stack);
+}
+
+void *weir_filter_state(weir_filter_at *at)
+{
+    return level_of(at)->state;
+}
+
+uint64_t weir_filter_conn(weir_filter_at *at)
+{
+    return conn_handle(at->loop, at->c).id;
+}
+
+void weir_filter_ready(weir_filter_at *at)
+{
+    struct filter_stack *stack = stack_of(at->c);
+    struct level *level = level_of(at);
+    if (level->ready || at->c->phase != CONN_OPENING)
+        return;
+    level->ready = true;
+    if (at->index + 1 == stack->count) {
+        conn_opened(at->loop, at->c);
+        conn_dirty(at->loop, at->c);
+        return;
+    }
+    int result = level_open(at->loop, at->c, at->index + 1);
+    if (result < 0)
+        weir_filter_fail(&stack->levels[at->index + 1].at, result);
+}
+
+int weir_filter_up(weir_filter_at *at, weir_view data)
+{
+    struct filter_stack *stack = stack_of(at->c);
+    if (at->c->phase > CONN_OPEN)
+        return WEIR_EGONE;
+    if (at->index + 1 == stack->count) {
+        conn_consume(at->loop, at->c, data);
+        return 0;
+    }
+    struct level *next = &stack->levels[at->index + 1];
+    int result = next->filter->input(&next->at, next->state, data);
+    if (result < 0)
+        weir_filter_fail(&next->at, result);
+    return result;
+}
+
+void weir_filter_up_end(weir_filter_at *at)
+{
+    struct filter_stack *stack = stack_of(at->c);
+    struct level *level = level_of(at);
+    if (level->up_ended || at->c->phase > CONN_OPEN)
+        return;
+    level->up_ended = true;
+    if (at->c->phase == CONN_OPENING) { /* the peer left in the middle of a handshake */
+        conn_fail(at->loop, at->c, WEIR_WHY_PEER_FINISHED, 0);
+        return;
+    }
+    if (at->index + 1 == stack->count) {
+        conn_consume_end(at->loop, at->c);
+        return;
+    }
+    struct level *next = &stack->levels[at->index + 1];
+    if (next->filter->input_end == NULL)
+        weir_filter_up_end(&next->at);
+    else if (next->filter->input_end(&next->at, next->state) < 0)
+        weir_filter_fail(&next->at, WEIR_EPROTO);
+}
+
+int weir_filter_down(weir_filter_at *at, weir_view data)
+{
+    struct conn *c = at->c;
+    if (c->phase > CONN_FLUSHING)
+        return WEIR_EGONE;
+    struct filter_stack *stack = stack_of(c);
+    struct output *below = at->index == 0 ? &c->busy->out : &stack->levels[at->index - 1].above;
+    int result = output_view(at->loop, c, below, data, true);
+    if (result < 0)
+        weir_filter_fail(at, result);
+    conn_dirty(at->loop, c);
+    return result;
+}
+
+void weir_filter_down_end(weir_filter_at *at)
+{
+    if (at->index == 0)
+        conn_flags(at->c) |= CONN_WIRE_SHUT;
+    else
+        stack_of(at->c)->levels[at->index - 1].above_ended = true;
+    conn_dirty(at->loop, at->c);
+}
+
+void weir_filter_wake(weir_filter_at *at)
+{
+    level_of(at)->blocked = false;
+    conn_dirty(at->loop, at->c);
+}
+
+void weir_filter_fail(weir_filter_at *at, int error)
+{
+    conn_fail(at->loop, at->c, WEIR_WHY_ERROR, error);
+}

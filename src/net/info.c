@@ -1,0 +1,52 @@
+/* What the kernel knows of a connection, asked when somebody wants it. */
+#include "net/conn.h"
+#include "net/socket.h"
+
+static int with_number(weir_conn handle, int (*ask)(int fd, void *out), void *out)
+{
+    weir_loop *loop;
+    struct conn *c;
+    int result = conn_get(handle, &loop, &c);
+    if (result < 0)
+        return result;
+    if (out == NULL)
+        return WEIR_EINVALID;
+    if (c->fd.fd < 0 || c->phase >= CONN_CLOSING)
+        return WEIR_EGONE;
+    int number = loop->io->ops->number(loop->io, &c->fd);
+    if (number < 0)
+        return number;
+    result = ask(number, out);
+    loop->io->ops->number_done(loop->io, &c->fd, number);
+    return result;
+}
+
+static int ask_peer(int fd, void *out)
+{
+    return weir__socket_peer(fd, out);
+}
+
+static int ask_local(int fd, void *out)
+{
+    return weir__socket_local(fd, out);
+}
+
+static int ask_tcp_info(int fd, void *out)
+{
+    return weir__tcp_info(fd, out);
+}
+
+int weir_conn_peer(weir_conn conn, weir_address *out)
+{
+    return with_number(conn, ask_peer, out);
+}
+
+int weir_conn_local(weir_conn conn, weir_address *out)
+{
+    return with_number(conn, ask_local, out);
+}
+
+int weir_conn_tcp_info(weir_conn conn, weir_tcp_info *out)
+{
+    return with_number(conn, ask_tcp_info, out);
+}

@@ -1,0 +1,167 @@
+/* Listening from a program's own loop: weir_listen, and what URLs of a service stand for. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "net/listener.h"
+
+static int one_address(const char *url, int (*fn)(const weir_address *address, void *arg), void *arg)
+{
+    weir_address parsed, expanded[2];
+    struct weir_address_error error;
+    int result = weir_address_parse(url, &parsed, &error);
+    if (result < 0) {
+        char text[512];
+        if (weir_address_explain(url, &error, text, sizeof text) < 0)
+            strcpy(text, "the address could not be read");
+        weir__log(WEIR_LOG_ERROR, result, 0, "cannot listen on %s:\n%s", url, text);
+        return result;
+    }
+    if (parsed.transport == WEIR_TRANSPORT_UDP) {
+        weir__log(WEIR_LOG_ERROR, WEIR_ENOTSUP, 0, "cannot listen on %s: a service takes streams",
+                  url);
+        return WEIR_ENOTSUP;
+    }
+    unsigned count = weir_address_expand(&parsed, expanded, 2);
+    int opened = 0;
+    for (unsigned i = 0; i < count; i++) {
+        result = fn(&expanded[i], arg);
+        if (result < 0 && !(count == 2 && (opened != 0 || i == 0) && result == -EADDRNOTAVAIL))
+            return result;
+        opened += result >= 0;
+    }
+    return opened != 0 ? opened : result;
+}
+
+int listen_addresses(const char *urls, int (*fn)(const weir_address *address, void *arg), void *arg)
+{
+    enum { URL_MAX = 1024 };
+    char url[URL_MAX];
+    int count = 0;
+    while (urls != NULL && *urls != 0) {
+        size_t size = strcspn(urls, " ");
+        if (size >= sizeof url)
+            return WEIR_ETOOBIG;
+        if (size != 0) {
+            memcpy(url, urls, size);
+            url[size] = 0;
+            int result = one_address(url, fn, arg);
+            if (result < 0)
+                return result;
+            count += result;
+        }
+        urls += size + (urls[size] == ' ');
+    }
+    if (count == 0)
+        weir__log(WEIR_LOG_ERROR, WEIR_EADDRESS, 0, "a service has no address to listen on");
+    return count != 0 ? count : WEIR_EADDRESS;
+}
+
+struct opening {
+    struct net *net;
+    struct service *service;
+    uint32_t first; /* slot + 1 */
+    void (*opened)(struct listener *l, void *arg);
+    void *arg;
+};
+
+static int open_one(const weir_address *address, void *arg)
+{
+    struct opening *opening = arg;
+    int error;
+    struct listener *l = listener_new(opening->net, opening->service, address, -1, &error);
+    if (l == NULL)
+        return error;
+    l->next = opening->first;
+    opening->first = l->slot + 1;
+    if (opening->opened != NULL)
+        opening->opened(l, opening->arg);
+    return 0;
+}
+
+static struct listener *listener_next(struct net *net, uint32_t next)
+{
+    return next != 0 ? slab_at(&net->listeners, next - 1) : NULL;
+}
+
+int listeners_open(struct net *net, struct service *service, uint32_t *first,
+                   void (*opened)(struct listener *l, void *arg), void *arg)
+{
+    struct opening opening = {net, service, 0, opened, arg};
+    int result = listen_addresses(service->config.listen, open_one, &opening);
+    struct listener *l = listener_next(net, opening.first);
+    while (l != NULL) {
+        struct listener *next = listener_next(net, l->next);
+        if (result < 0)
+            listener_stop(net->loop, l);
+        else
+            listener_start(net->loop, l);
+        l = next;
+    }
+    *first = opening.first;
+    return result < 0 ? result : 0;
+}
+
+/* A weir_listener's id: loop, slot + 1 of the last opened, generation. */
+static struct listener *listener_get(weir_listener handle, weir_loop **out)
+{
+    weir_loop *loop = loop_current();
+    if (loop == NULL || loop->net == NULL || handle.id >> 54 != loop->id)
+        return NULL;
+    struct listener *l = slab_at(&loop->net->listeners, (uint32_t)(handle.id >> 30) & 0xffffffu);
+    if (l == NULL || l->service == NULL || l->head.generation != (handle.id & 0x3fffffffu))
+        return NULL;
+    *out = loop;
+    return l;
+}
+
+int weir__listen(weir_listener *out, const weir_service *config, size_t size)
+{
+    weir_loop *loop = loop_current();
+    struct net *net;
+    if (loop == NULL)
+        return WEIR_EMISUSE;
+    if (config == NULL)
+        return WEIR_EINVALID;
+    int result = net_of(loop, &net);
+    if (result < 0)
+        return result;
+    struct service *service = service_new(net, config, size, &result);
+    if (service == NULL)
+        return result;
+    uint32_t first;
+    result = listeners_open(net, service, &first, NULL, NULL);
+    struct listener *l = result == 0 ? listener_next(net, first) : NULL;
+    while (l != NULL && l->next != 0)
+        l = listener_next(net, l->next); /* the first of the text is the last of the chain */
+    if (out != NULL && l != NULL)
+        out->id = (uint64_t)loop->id << 54 | (uint64_t)l->slot << 30 | l->head.generation;
+    service_unref(loop, service); /* its listeners refer to it */
+    return result;
+}
+
+int weir_listener_address(weir_listener handle, weir_address *out)
+{
+    weir_loop *loop;
+    struct listener *l = listener_get(handle, &loop);
+    if (l == NULL)
+        return WEIR_EGONE;
+    *out = l->address;
+    return 0;
+}
+
+static void stop_same(weir_loop *loop, struct listener *l, void *service)
+{
+    if (l->service == service)
+        listener_stop(loop, l);
+}
+
+int weir_listener_close(weir_listener handle)
+{
+    weir_loop *loop;
+    struct listener *l = listener_get(handle, &loop);
+    if (l == NULL)
+        return WEIR_EGONE;
+    listeners_each(loop->net, stop_same, l->service);
+    return 0;
+}

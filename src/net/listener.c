@@ -1,0 +1,354 @@
+/* Accepting: one multishot accept a listener; scarcity makes it back off, limits make it wait (K11,
+ * K19). */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "net/listener.h"
+
+static struct listener *listener_at(struct net *net, uint32_t slot)
+{
+    return slab_at(&net->listeners, slot);
+}
+
+static uint64_t listener_token(const struct listener *l, enum io_op op)
+{
+    return IO_TOKEN(op, LOOP_OWNER_LISTENER, l->head.generation, l->slot);
+}
+
+static struct listener *listener_of(struct net *net, uint64_t token)
+{
+    struct listener *l = listener_at(net, IO_TOKEN_SLOT(token));
+    if (l == NULL || l->service == NULL || (l->head.generation & 0xffffffu) != IO_TOKEN_GEN(token))
+        return NULL;
+    return l;
+}
+
+struct io_fd *listener_find(weir_loop *loop, uint64_t token)
+{
+    struct listener *l = listener_of(loop->net, token);
+    return l != NULL ? &l->fd : NULL;
+}
+
+int listeners_init(struct net *net)
+{
+    return slab_init(&net->listeners, (sizeof(struct listener) + 63) / 64 * 64,
+                     LIMIT_LISTENERS_MAX);
+}
+
+void listeners_each(struct net *net, void (*fn)(weir_loop *loop, struct listener *l, void *arg),
+                    void *arg)
+{
+    uint32_t slots = net->listeners.chunk_count << net->listeners.chunk_records_log2;
+    for (uint32_t slot = 0; slot < slots; slot++) {
+        struct listener *l = listener_at(net, slot);
+        if (l != NULL && l->service != NULL)
+            fn(net->loop, l, arg);
+    }
+}
+
+static bool listener_full(const struct net *net, const struct service *service)
+{
+    return service->conns - service->refusing >= service->config.conns_max ||
+           net->conns.used >= net->conns.limit;
+}
+
+/* Takes a token of the accept rate; false: none, the listener waits. */
+static bool rate_take(weir_loop *loop, struct listener *l)
+{
+    uint32_t rate = l->service->config.accept_rate;
+    if (rate == 0)
+        return true;
+    uint64_t earned = (uint64_t)(loop->now_ms - l->tokens_ms) * rate / 1000;
+    if (earned != 0) {
+        uint64_t burst = rate / 10 + 1;
+        l->tokens = (uint32_t)(l->tokens + earned < burst ? l->tokens + earned : burst);
+        l->tokens_ms = loop->now_ms;
+    }
+    if (l->tokens == 0)
+        return false;
+    l->tokens--;
+    return true;
+}
+
+static void listener_cancel(weir_loop *loop, struct listener *l)
+{
+    if (!l->armed || l->canceled)
+        return;
+    l->canceled = true;
+    loop->io->ops->cancel(loop->io, &l->fd, listener_token(l, IO_OP_ACCEPT));
+}
+
+static void listener_wait(weir_loop *loop, struct listener *l, uint32_t ms)
+{
+    listener_cancel(loop, l);
+    l->waiting = true;
+    wheel_cancel(&loop->wheel, &l->timer);
+    l->timer.tag = LOOP_OWNER_LISTENER;
+    wheel_start(&loop->wheel, &l->timer, loop->now_ms + (ms != 0 ? ms : 1));
+}
+
+void listener_start(weir_loop *loop, struct listener *l)
+{
+    const struct service *service = l->service;
+    if (l->armed || l->stopping || l->waiting || loop->net->over_budget)
+        return;
+    if (service->config.overload == WEIR_OVERLOAD_LEAVE && listener_full(loop->net, service))
+        return; /* listeners_room starts it again */
+    int result = loop->io->ops->accept(loop->io, &l->fd, listener_token(l, IO_OP_ACCEPT));
+    if (result == IO_PENDING) {
+        l->armed = true;
+        l->canceled = false;
+    } else {
+        listener_wait(loop, l, LIMIT_ACCEPT_BACKOFF_MS);
+    }
+}
+
+static void fd_reset(weir_loop *loop, int fd, bool direct)
+{
+    struct io_fd io_fd = {.fd = fd, .flags = direct ? IO_FD_DIRECT : 0};
+    int result;
+    /* Token 0 of no owner: its event, if one comes, is nobody's. */
+    loop->io->ops->close_fd(loop->io, &io_fd, true, IO_TOKEN(IO_OP_CLOSE, 0, 0, 0), &result);
+}
+
+void listener_adopt(weir_loop *loop, struct service *service, int fd, bool direct)
+{
+    struct net *net = loop->net;
+    bool full = listener_full(net, service);
+    bool answer = full && service->config.overload == WEIR_OVERLOAD_ANSWER &&
+                  service->refusing < LIMIT_REFUSALS_MAX;
+    struct conn *c = NULL;
+    if (!full || answer || service->config.overload == WEIR_OVERLOAD_LEAVE)
+        c = conn_new(net, service, fd, direct, false);
+    if (c == NULL) {
+        service->counts.refused_limit++;
+        fd_reset(loop, fd, direct);
+        return;
+    }
+    service->counts.accepted++;
+    net->counters.accepted++;
+    if (!answer) {
+        conn_established(loop, c);
+        if (loop->io->eager)
+            conn_flush_dirty(loop);
+        return;
+    }
+    service->counts.refused_limit++;
+    service->refusing++;
+    conn_flags(c) |= CONN_REFUSED;
+    c->phase = CONN_OPEN;
+    struct output *out = conn_output(loop, c);
+    if (out != NULL)
+        output_view(loop, c, out, service->config.overload_answer, true);
+    conn_close_why(loop, c, WEIR_WHY_LIMIT, WEIR_EREFUSED);
+}
+
+static bool scarce(int error)
+{
+    return error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM;
+}
+
+static void accept_failed(weir_loop *loop, struct listener *l, int error)
+{
+    static struct log_site site;
+    char address[WEIR_ADDRESS_TEXT_MAX];
+    if (error == -ECANCELED || error == -ECONNABORTED || error == -EINTR || error == -EAGAIN)
+        return;
+    loop->net->counters.accept_errors++;
+    if (weir_address_format(&l->address, address, sizeof address) < 0)
+        address[0] = 0;
+    weir__log_limited(&site, WEIR_LOG_WARN, error, 0,
+                      "accepting on %s backs off: %s; connections that stand go on%s", address,
+                      weir_error_text(error),
+                      error == -EMFILE ? " (raise the limit with ulimit -n, or lower conns_max)"
+                                       : "");
+    listener_wait(loop, l, scarce(error) ? LIMIT_ACCEPT_BACKOFF_MS : 10 * LIMIT_ACCEPT_BACKOFF_MS);
+}
+
+static void listener_free(weir_loop *loop, struct listener *l)
+{
+    struct service *service = l->service;
+    wheel_cancel(&loop->wheel, &l->timer);
+    if (l->owns_file)
+        weir__socket_unlink(&l->address, &l->file);
+    int result;
+    loop->io->ops->close_fd(loop->io, &l->fd, false, IO_TOKEN(IO_OP_CLOSE, 0, 0, 0), &result);
+    l->service = NULL;
+    slab_give(&loop->net->listeners, l->slot);
+    service_unref(loop, service);
+}
+
+static void accepted(weir_loop *loop, struct listener *l, int fd, bool direct);
+
+/* What waits in the queue of a listener that is being closed would be reset by the close (K17): the
+ * queue is shut for new ones, and those in it are served. */
+static void queue_drain(weir_loop *loop, struct listener *l)
+{
+    enum { QUEUE_MAX = 65536 };
+    int flags = fcntl(l->fd.fd, F_GETFL);
+    if (loop->net->stopping || l->shared_queue || flags < 0)
+        return;
+    fcntl(l->fd.fd, F_SETFL, flags | O_NONBLOCK);
+    listen(l->fd.fd, 0);
+    for (int taken = 0; taken < QUEUE_MAX; taken++) {
+        int socket_flags = SOCK_CLOEXEC | (loop->io->hot_block ? SOCK_NONBLOCK : 0);
+        int fd = accept4(l->fd.fd, NULL, NULL, socket_flags);
+        if (fd < 0)
+            return;
+        accepted(loop, l, fd, false);
+    }
+}
+
+static void accepted(weir_loop *loop, struct listener *l, int fd, bool direct)
+{
+    if (!rate_take(loop, l)) {
+        /* This one was taken by the kernel already: served on credit, the next ones wait. */
+        l->service->counts.refused_rate++;
+        listener_wait(loop, l, 1000 / l->service->config.accept_rate + 1);
+    }
+    if (l->apply_options) {
+        struct weir__socket_error error;
+        if (weir__socket_apply(fd, &l->service->config.socket, &error) < 0) {
+            static struct log_site site;
+            weir__log_limited(&site, WEIR_LOG_WARN, error.code, 0, "accepted socket: %s",
+                              error.text);
+        }
+    }
+    if (l->hand != NULL)
+        l->hand(l->hand_arg, l, fd);
+    else
+        listener_adopt(loop, l->service, fd, direct);
+    if (l->service->config.overload == WEIR_OVERLOAD_LEAVE && listener_full(loop->net, l->service))
+        listener_cancel(loop, l);
+}
+
+static void listener_end(weir_loop *loop, struct listener *l)
+{
+    queue_drain(loop, l);
+    listener_free(loop, l);
+}
+
+void listener_event(weir_loop *loop, const struct io_event *event)
+{
+    struct listener *l = listener_of(loop->net, event->token);
+    if (l == NULL) {
+        if (IO_TOKEN_OP(event->token) == IO_OP_ACCEPT && event->result >= 0)
+            fd_reset(loop, event->result, loop->io->direct);
+        return;
+    }
+    if ((event->flags & IO_MORE) == 0)
+        l->armed = l->canceled = false;
+    if (event->result >= 0)
+        accepted(loop, l, event->result, loop->io->direct);
+    else
+        accept_failed(loop, l, event->result);
+    if (l->stopping && !l->armed)
+        listener_end(loop, l);
+    else
+        listener_start(loop, l);
+    loop_ready_run(loop);
+}
+
+void listener_timer(weir_loop *loop, struct wheel_node *node)
+{
+    struct listener *l = weir_container(node, struct listener, timer);
+    l->waiting = false;
+    listener_start(loop, l);
+}
+
+static void room_each(weir_loop *loop, struct listener *l, void *service)
+{
+    if (service == NULL || l->service == service)
+        listener_start(loop, l);
+}
+
+void listeners_room(weir_loop *loop, struct service *service)
+{
+    struct net *net = loop->net;
+    if (net->stopping || net->listeners.used == 0)
+        return;
+    /* A listener is unarmed for lack of room only when its service was full a moment ago. */
+    if (service != NULL && (service->config.overload != WEIR_OVERLOAD_LEAVE ||
+                            (service->conns + 1 < service->config.conns_max &&
+                             net->conns.used + 2 < net->conns.limit)))
+        return;
+    listeners_each(net, room_each, service);
+}
+
+void listener_stop(weir_loop *loop, struct listener *l)
+{
+    if (l->stopping)
+        return;
+    l->stopping = true;
+    if (l->armed)
+        listener_cancel(loop, l);
+    else
+        listener_end(loop, l);
+}
+
+static void stop_each(weir_loop *loop, struct listener *l, void *arg)
+{
+    listener_stop(loop, l);
+}
+
+void listeners_stop(weir_loop *loop)
+{
+    if (loop->net != NULL)
+        listeners_each(loop->net, stop_each, NULL);
+}
+
+static bool no_options(const weir_socket_options *options)
+{
+    static const weir_socket_options none;
+    return memcmp(options, &none, sizeof none) == 0;
+}
+
+static int socket_open(const struct net *net, const struct service *service,
+                       const weir_address *address, struct weir__socket_file *file)
+{
+    struct weir__socket_error error;
+    struct weir__socket_how how = {.blocking = !net->loop->io->hot_block, .file = file};
+    int fd = weir__socket_listen(address, &service->config.socket, &how, &error);
+    if (error.warnings != 0)
+        weir__log(WEIR_LOG_WARN, 0, 0, "%s", error.warning);
+    if (fd < 0)
+        weir__log(WEIR_LOG_ERROR, fd, 0, "%s", error.text);
+    return fd;
+}
+
+struct listener *listener_new(struct net *net, struct service *service,
+                              const weir_address *address, int fd, int *error)
+{
+    uint32_t slot;
+    struct listener *l = slab_take(&net->listeners, &slot);
+    *error = WEIR_EFULL;
+    if (l == NULL)
+        return NULL;
+    l->slot = slot;
+    l->address = *address;
+    if (fd < 0) {
+        fd = socket_open(net, service, address, &l->file);
+        if (fd < 0) {
+            *error = fd;
+            slab_give(&net->listeners, slot);
+            return NULL;
+        }
+        l->owns_file = address->transport == WEIR_TRANSPORT_UNIX;
+    }
+    l->fd = (struct io_fd){.fd = fd};
+    uint8_t scheme = address->scheme;
+    if (weir__socket_local(fd, &l->address) == 0)
+        l->address.scheme = scheme;
+    l->service = service;
+    l->apply_options = !weir__socket_inherits(address) && !no_options(&service->config.socket);
+    l->tokens = 1;
+    l->tokens_ms = net->loop->now_ms;
+    service_ref(service);
+    *error = 0;
+    return l;
+}

@@ -1,0 +1,160 @@
+/* What net/ keeps for one loop, made when the first listener or connection needs it. */
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "net/conn.h"
+
+enum { TRIM_INTERVAL_S = 5 };
+
+static void net_turn(weir_loop *loop)
+{
+    conn_flush_dirty(loop);
+    if (loop->net->lists[CONN_LIST_READY].count != 0) {
+        conn_ready_run(loop);
+        conn_flush_dirty(loop);
+    }
+    if (loop->net->lists[CONN_LIST_BLOCKS].count != 0)
+        conn_blocks_check(loop);
+    if (loans_owed(loop->net->loans))
+        loans_run(loop);
+    budget_check(loop);
+}
+
+static bool net_busy(weir_loop *loop)
+{
+    const struct net *net = loop->net;
+    return net->lists[CONN_LIST_READY].count != 0 || net->dirty != 0 || loans_owed(net->loans) ||
+           (net->lists[CONN_LIST_BLOCKS].count != 0 && loop->io->ops->blocks_free(loop->io));
+}
+
+/* Memory that a burst needed goes back to the system some seconds later; the timer runs only while
+ * there is something to give. */
+static void net_trim(weir_timer *timer, void *arg)
+{
+    weir_loop *loop = arg;
+    struct net *net = loop->net;
+    bool more = memory_trim(&loop->memory);
+    more |= object_pool_trim(&net->busy);
+    more |= object_pool_trim(&net->sources);
+    for (struct list *link = net->services.next; link != &net->services; link = link->next)
+        more |= object_pool_trim(&weir_container(link, struct service, link)->sessions);
+    net->trimming = more;
+    if (more)
+        weir_timer_start(timer, weir_after(TRIM_INTERVAL_S * WEIR_S), net_trim, loop);
+}
+
+void net_trim_later(weir_loop *loop)
+{
+    struct net *net = loop->net;
+    if (net->trimming || net->stopping)
+        return;
+    net->trimming = true;
+    weir_timer_start(&net->trim_timer, weir_after(TRIM_INTERVAL_S * WEIR_S), net_trim, loop);
+}
+
+static void net_free(weir_loop *loop)
+{
+    struct net *net = loop->net;
+    slab_free(&net->conns);
+    slab_free(&net->listeners);
+    object_pool_end(&net->busy);
+    object_pool_end(&net->sources);
+    loans_free(net->loans);
+    loop->net = NULL;
+    loop->net_turn = NULL;
+    loop->net_stop = NULL;
+    loop->net_busy = NULL;
+    loop->net_forked = NULL;
+    loop->hooks[LOOP_OWNER_CONN] = loop->hooks[LOOP_OWNER_LISTENER] = (struct loop_hooks){0};
+    weir__free(net);
+}
+
+static void abort_each(weir_loop *loop, struct conn *c, void *arg)
+{
+    conn_fail(loop, c, WEIR_WHY_CLOSED, 0);
+}
+
+/* Ends every connection at once, and waits until the kernel has let go of them. */
+static void net_stop(weir_loop *loop)
+{
+    enum { ROUNDS = 2000 };
+    struct net *net = loop->net;
+    net->stopping = true;
+    weir_timer_cancel(&net->trim_timer);
+    listeners_stop(loop);
+    for (int round = 0; round < ROUNDS && (net->conns.used != 0 || net->listeners.used != 0);
+         round++) {
+        struct io_event event;
+        conn_each(net, abort_each, NULL);
+        net_turn(loop);
+        loop->io->ops->wait(loop->io, net->conns.used != 0 ? 5 * (int64_t)WEIR_MS : 0);
+        while (loop->io->ops->next(loop->io, &event) != 0)
+            loop->hooks[IO_TOKEN_OWNER(event.token) % LOOP_OWNERS].event(loop, &event);
+        loop_ready_run(loop);
+    }
+    while (loans_owed(net->loans))
+        loans_run(loop);
+    net_free(loop);
+}
+
+static void close_each(weir_loop *loop, struct conn *c, void *arg)
+{
+    if (c->fd.fd >= 0 && (c->fd.flags & IO_FD_DIRECT) == 0)
+        close(c->fd.fd);
+}
+
+/* In the child of a fork: the connections are the parent's; only our copies of the descriptors go. */
+static void net_forked(weir_loop *loop)
+{
+    conn_each(loop->net, close_each, NULL);
+    loop->net = NULL; /* its memory is a copy of the parent's, small beside what follows a fork */
+    loop->net_turn = NULL;
+    loop->net_stop = NULL;
+    loop->net_busy = NULL;
+    loop->net_forked = NULL;
+}
+
+static int net_fill(struct net *net)
+{
+    weir_loop *loop = net->loop;
+    int result = slab_init(&net->conns, sizeof(struct conn), loop->options.conns_max);
+    if (result < 0)
+        return result;
+    result = listeners_init(net);
+    if (result < 0)
+        return result;
+    object_pool_init(&net->busy, sizeof(struct busy));
+    object_pool_init(&net->sources, sizeof(struct source));
+    list_init(&net->services);
+    net->loans = loans_new();
+    return net->loans != NULL ? 0 : WEIR_ENOMEM;
+}
+
+int net_of(weir_loop *loop, struct net **out)
+{
+    if (loop->net != NULL) {
+        *out = loop->net;
+        return 0;
+    }
+    struct net *net = weir__zalloc(sizeof *net);
+    if (net == NULL)
+        return WEIR_ENOMEM;
+    net->loop = loop;
+    loop->net = net;
+    int result = net_fill(net);
+    if (result < 0) {
+        net_free(loop);
+        return result;
+    }
+    loop->net_turn = net_turn;
+    loop->net_stop = net_stop;
+    loop->net_busy = net_busy;
+    loop->net_forked = net_forked;
+    loop->hooks[LOOP_OWNER_CONN] =
+        (struct loop_hooks){.event = conn_event, .timer = conn_event_timer, .find = conn_find};
+    loop->hooks[LOOP_OWNER_LISTENER] = (struct loop_hooks){
+        .event = listener_event, .timer = listener_timer, .find = listener_find};
+    *out = net;
+    return 0;
+}

@@ -1,0 +1,162 @@
+/* weir_run: what a program's services become when they are served until a signal. */
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "net/run.h"
+
+static _Atomic(struct run *) running;
+
+static unsigned cpus(void)
+{
+    cpu_set_t set;
+    int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    return count > 0 ? (unsigned)count : 1;
+}
+
+static void shape_fill(struct run *run)
+{
+    weir_run_options *o = &run->options;
+    unsigned loops = o->loops;
+    switch (o->shape) {
+    case WEIR_SHAPE_THREADS:
+        run->loop_count = loops != 0 ? loops : cpus();
+        run->listening_loops = run->loop_count;
+        break;
+    case WEIR_SHAPE_ACCEPTOR: /* one accepts, the others serve */
+        run->loop_count = 1 + (loops != 0 ? loops : cpus() > 1 ? cpus() - 1 : 1);
+        run->listening_loops = 1;
+        break;
+    default:
+        run->loop_count = run->listening_loops = 1;
+        break;
+    }
+    if (run->loop_count > RUN_LOOPS_MAX)
+        run->loop_count = RUN_LOOPS_MAX;
+    if (run->listening_loops > run->loop_count)
+        run->listening_loops = run->loop_count;
+    /* What is the loop's alone is shared out among them. */
+    if (o->loop.memory_max_bytes == 0)
+        o->loop.memory_max_bytes = limits_memory_bytes() / 4 / run->loop_count;
+    limit_default(&o->drain_ms, 10000);
+}
+
+static int fill(struct run *run, const weir_service *services, size_t service_size, unsigned count,
+                const weir_run_options *options, size_t options_size)
+{
+    if (services == NULL || count == 0 || count > RUN_SERVICES_MAX)
+        return WEIR_EINVALID;
+    size_t part = service_size < sizeof(weir_service) ? service_size : sizeof(weir_service);
+    for (unsigned i = 0; i < count; i++)
+        memcpy(&run->services[i], (const char *)services + i * service_size, part);
+    run->service_count = count;
+    if (options != NULL)
+        memcpy(&run->options, options,
+               options_size < sizeof run->options ? options_size : sizeof run->options);
+    shape_fill(run);
+    pthread_mutex_init(&run->lock, NULL);
+    pthread_cond_init(&run->changed, NULL);
+    run->loops = weir__zalloc(run->loop_count * sizeof *run->loops);
+    if (run->loops == NULL)
+        return WEIR_ENOMEM;
+    for (unsigned i = 0; i < run->loop_count; i++) {
+        run->loops[i].run = run;
+        run->loops[i].index = i;
+    }
+    return 0;
+}
+
+/* Threads of loops take no signals: the first one's does. */
+static int threads_start(struct run *run)
+{
+    sigset_t all, former;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &former);
+    int result = 0;
+    for (unsigned i = 1; i < run->loop_count && result == 0; i++) {
+        result = -pthread_create(&run->loops[i].thread, NULL, run_loop_main, &run->loops[i]);
+        run->loops[i].started = result == 0;
+        if (result != 0)
+            weir__log(WEIR_LOG_ERROR, result, 0, "cannot start thread %u of %u: %s", i,
+                      run->loop_count, weir_error_text(result));
+    }
+    pthread_sigmask(SIG_SETMASK, &former, NULL);
+    return result;
+}
+
+static int serve(struct run *run)
+{
+    int result = threads_start(run);
+    if (result < 0) {
+        pthread_mutex_lock(&run->lock);
+        run->given_up = true;
+        pthread_cond_broadcast(&run->changed);
+        pthread_mutex_unlock(&run->lock);
+    } else {
+        run_loop_main(&run->loops[0]);
+        result = run->loops[0].result;
+    }
+    for (unsigned i = 1; i < run->loop_count; i++) {
+        if (!run->loops[i].started)
+            continue;
+        pthread_join(run->loops[i].thread, NULL);
+        if (result == 0)
+            result = run->loops[i].result;
+    }
+    return result;
+}
+
+int weir__run(const weir_service *services, size_t service_size, unsigned count,
+              const weir_run_options *options, size_t options_size)
+{
+    struct run *run = weir__zalloc(sizeof *run), *nobody = NULL;
+    if (run == NULL)
+        return WEIR_ENOMEM;
+    if (!atomic_compare_exchange_strong(&running, &nobody, run)) {
+        weir__free(run);
+        return WEIR_EMISUSE; /* one at a time in a process */
+    }
+    bool quiet = options != NULL && options_size >= sizeof *options && options->quiet;
+    if (!quiet && !weir__log_has_sink())
+        weir_log_set(weir_log_to_fd, (void *)(intptr_t)STDERR_FILENO, WEIR_LOG_WARN);
+    int result = fill(run, services, service_size, count, options, options_size);
+    if (result == 0)
+        result = run_sockets_open(run);
+    if (result == 0)
+        result = serve(run);
+    atomic_store(&running, NULL);
+    run_sockets_close(run);
+    pthread_mutex_destroy(&run->lock);
+    pthread_cond_destroy(&run->changed);
+    weir__free(run->loops);
+    weir__free(run);
+    return result;
+}
+
+/* Async-signal-safe: counts, and wakes the first loop, which looks at the count in its turn. */
+void weir_stop(void)
+{
+    struct run *run = atomic_load(&running);
+    if (run == NULL)
+        return;
+    atomic_fetch_add(&run->stops, 1);
+    uint32_t id = atomic_load(&run->first_id);
+    weir_loop *first = loop_pin(id);
+    if (first == NULL)
+        return;
+    first->io->ops->wake(first->io);
+    loop_unpin(id);
+}
+
+int weir_run_address(unsigned index, weir_address *out)
+{
+    struct run *run = atomic_load(&running);
+    if (run == NULL || index >= run->socket_count || out == NULL)
+        return WEIR_EGONE;
+    *out = run->sockets[index].address;
+    return 0;
+}

@@ -1,0 +1,59 @@
+/* The inside of weir_run: services on several loops, from the opened sockets to the drained end. */
+#ifndef WEIR_NET_RUN_H
+#define WEIR_NET_RUN_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "net/listener.h"
+
+enum { RUN_LOOPS_MAX = 512, RUN_SERVICES_MAX = 64 };
+
+struct run_socket { /* one address; a descriptor for each listening loop */
+    unsigned service;
+    weir_address address;
+    struct weir__socket_file file;
+    int fds[RUN_LOOPS_MAX];
+};
+
+struct run_loop {
+    struct run *run;
+    unsigned index;
+    pthread_t thread;
+    bool started;      /* the thread */
+    weir_loop *loop;   /* set while it lives, under run->lock */
+    struct service *services[RUN_SERVICES_MAX];
+    weir_task drain_task, go_task, abort_task;
+    weir_timer drain_timer, check_timer;
+    bool draining;
+    int result;
+};
+
+struct run {
+    weir_service services[RUN_SERVICES_MAX];
+    unsigned service_count;
+    weir_run_options options;
+    struct run_socket *sockets;
+    unsigned socket_count;
+    unsigned loop_count, listening_loops;
+    struct run_loop *loops;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    unsigned ready, failed;
+    bool go, given_up;
+    _Atomic int stops;     /* how often weir_stop was called */
+    _Atomic uint32_t first_id; /* of the first loop, while it runs */
+    weir_watch signals[3];
+    unsigned turn;         /* acceptor: round robin */
+};
+
+int run_sockets_open(struct run *run);
+void run_sockets_close(struct run *run);
+/* A loop's whole life on its thread; argument struct run_loop. */
+void *run_loop_main(void *run_loop);
+void run_drain(struct run *run); /* first stop */
+void run_abort(struct run *run); /* second stop */
+/* acceptor.c: hands an accepted descriptor to one of the serving loops. */
+void run_hand(void *run_loop, struct listener *listener, int fd);
+
+#endif

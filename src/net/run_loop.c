@@ -1,0 +1,258 @@
+/* One loop of weir_run: made on its own thread, started when all are ready, drained and ended. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+
+#include "base/log.h"
+#include "net/run.h"
+
+enum { DRAIN_CHECK_MS = 20 };
+
+static void pin(const struct run_loop *rl)
+{
+    cpu_set_t allowed, one;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0)
+        return;
+    unsigned wanted = rl->index % (unsigned)CPU_COUNT(&allowed);
+    for (unsigned cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET(cpu, &allowed) || wanted-- != 0)
+            continue;
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        sched_setaffinity(0, sizeof one, &one);
+        return;
+    }
+}
+
+static void check_drained(weir_timer *timer, void *arg)
+{
+    struct run_loop *rl = arg;
+    const struct net *net = rl->loop->net;
+    if (net == NULL || (net->conns.used == 0 && net->listeners.used == 0)) {
+        weir_loop_stop(rl->loop);
+        return;
+    }
+    weir_timer_start(timer, weir_after(DRAIN_CHECK_MS * WEIR_MS), check_drained, rl);
+}
+
+static void drain_over(weir_timer *timer, void *arg)
+{
+    struct run_loop *rl = arg;
+    if (rl->loop->net != NULL && rl->loop->net->conns.used != 0)
+        weir__log(WEIR_LOG_WARN, 0, 0,
+                  "loop %u: %u connections did not finish within %u ms and are aborted",
+                  rl->index, rl->loop->net->conns.used, rl->run->options.drain_ms);
+    weir_loop_stop(rl->loop);
+}
+
+static void drain_each(weir_loop *loop, struct conn *c, void *arg)
+{
+    if (c->service->consumer->drain_request != NULL)
+        c->service->consumer->drain_request(loop, c);
+    else
+        conn_close(loop, c);
+}
+
+static void drain_begin(weir_task *task, void *arg)
+{
+    struct run_loop *rl = arg;
+    weir_loop *loop = rl->loop;
+    if (rl->draining)
+        return;
+    rl->draining = true;
+    if (loop->net != NULL) {
+        loop->net->draining = true;
+        listeners_stop(loop);
+        conn_each(loop->net, drain_each, NULL);
+    }
+    weir_timer_start(&rl->drain_timer, weir_after(rl->run->options.drain_ms * WEIR_MS), drain_over,
+                     rl);
+    check_drained(&rl->check_timer, rl);
+}
+
+static void abort_now(weir_task *task, void *arg)
+{
+    weir_loop_stop(((struct run_loop *)arg)->loop);
+}
+
+void run_drain(struct run *run)
+{
+    for (unsigned i = 0; i < run->loop_count; i++)
+        weir_post(run->loops[i].loop, &run->loops[i].drain_task, drain_begin, &run->loops[i]);
+}
+
+void run_abort(struct run *run)
+{
+    for (unsigned i = 0; i < run->loop_count; i++)
+        weir_post(run->loops[i].loop, &run->loops[i].abort_task, abort_now, &run->loops[i]);
+}
+
+static void on_signal(weir_watch *watch, int number, void *arg)
+{
+    struct run *run = arg;
+    atomic_fetch_add(&run->stops, number == SIGINT ? 2 : 1);
+}
+
+static int signals_start(struct run *run)
+{
+    static const int numbers[] = {SIGTERM, SIGQUIT, SIGINT};
+    for (unsigned i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        int result = weir_signal(&run->signals[i], numbers[i], on_signal, run);
+        if (result < 0)
+            return result;
+    }
+    return 0;
+}
+
+static int services_start(struct run_loop *rl, struct net *net)
+{
+    struct run *run = rl->run;
+    for (unsigned i = 0; i < run->service_count; i++) {
+        int result = 0;
+        rl->services[i] = service_new(net, &run->services[i], sizeof run->services[i], &result);
+        if (rl->services[i] == NULL)
+            return result;
+        const weir_service *config = &rl->services[i]->config;
+        if (config->on_loop_start != NULL)
+            result = config->on_loop_start(rl->loop, config->user);
+        if (result < 0)
+            return result;
+    }
+    return 0;
+}
+
+static int listeners_make(struct run_loop *rl, struct net *net)
+{
+    struct run *run = rl->run;
+    for (unsigned s = 0; s < run->socket_count && rl->index < run->listening_loops; s++) {
+        struct run_socket *socket = &run->sockets[s];
+        int result = 0, fd = socket->fds[rl->index];
+        int flags = fcntl(fd, F_GETFL);
+        flags = net->loop->io->hot_block ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
+        if (fcntl(fd, F_SETFL, flags) != 0)
+            return -errno;
+        struct listener *l = listener_new(net, rl->services[socket->service], &socket->address, fd,
+                                          &result);
+        if (l == NULL)
+            return result;
+        socket->fds[rl->index] = -1; /* the listener's from now on */
+        if (run->options.shape == WEIR_SHAPE_ACCEPTOR) {
+            l->hand = run_hand;
+            l->hand_arg = rl;
+        }
+    }
+    return 0;
+}
+
+static void start_each(weir_loop *loop, struct listener *l, void *arg)
+{
+    listener_start(loop, l);
+}
+
+/* Everything before the first turn. The loop is the current one. */
+static int loop_prepare(struct run_loop *rl)
+{
+    struct net *net;
+    int result = net_of(rl->loop, &net);
+    if (result == 0 && rl->run->options.shape == WEIR_SHAPE_ACCEPTOR && rl->loop->io->direct) {
+        weir__log(WEIR_LOG_ERROR, WEIR_ENOTSUP, 0,
+                  "shape acceptor hands descriptors over, which direct ones cannot be: leave out "
+                  "+direct or choose shape threads");
+        result = WEIR_ENOTSUP;
+    }
+    if (result == 0)
+        result = services_start(rl, net);
+    if (result == 0)
+        result = listeners_make(rl, net);
+    if (result == 0 && rl->index == 0 && !rl->run->options.keep_signals)
+        result = signals_start(rl->run);
+    return result;
+}
+
+/* Waits until every loop is ready; false when one is not, and nobody starts. */
+static bool all_ready(struct run_loop *rl)
+{
+    struct run *run = rl->run;
+    pthread_mutex_lock(&run->lock);
+    if (rl->result == 0)
+        run->ready++;
+    else
+        run->given_up = true;
+    pthread_cond_broadcast(&run->changed);
+    while (!run->given_up && run->ready < run->loop_count)
+        pthread_cond_wait(&run->changed, &run->lock);
+    bool go = !run->given_up;
+    pthread_mutex_unlock(&run->lock);
+    return go;
+}
+
+/* Nobody's loop is freed while another may still post to it. */
+static void all_done(struct run *run)
+{
+    pthread_mutex_lock(&run->lock);
+    run->ready--;
+    pthread_cond_broadcast(&run->changed);
+    while (run->ready != 0)
+        pthread_cond_wait(&run->changed, &run->lock);
+    pthread_mutex_unlock(&run->lock);
+}
+
+static void turns(struct run_loop *rl)
+{
+    struct run *run = rl->run;
+    int seen = 0, result = 0;
+    while (result == 0) {
+        result = weir_loop_turn(rl->loop, WEIR_NEVER);
+        int stops = rl->index == 0 ? atomic_load(&run->stops) : 0;
+        if (stops == seen)
+            continue;
+        if (seen == 0)
+            run_drain(run);
+        if (stops >= 2)
+            run_abort(run);
+        seen = stops;
+    }
+    rl->result = result == WEIR_ESTOPPED ? 0 : result;
+}
+
+static void services_stop(struct run_loop *rl)
+{
+    for (unsigned i = 0; i < rl->run->service_count && rl->services[i] != NULL; i++) {
+        const weir_service *config = &rl->services[i]->config;
+        if (config->on_loop_stop != NULL)
+            config->on_loop_stop(rl->loop, config->user);
+        service_unref(rl->loop, rl->services[i]);
+    }
+}
+
+void *run_loop_main(void *arg)
+{
+    struct run_loop *rl = arg;
+    struct run *run = rl->run;
+    if (run->options.pin)
+        pin(rl);
+    rl->result = weir_loop_new(&rl->loop, &run->options.loop);
+    weir_loop *former = rl->loop != NULL ? loop_enter(rl->loop) : NULL;
+    if (rl->result == 0)
+        rl->result = loop_prepare(rl);
+    if (all_ready(rl)) {
+        if (rl->index == 0)
+            atomic_store(&run->first_id, rl->loop->id);
+        listeners_each(rl->loop->net, start_each, NULL);
+        if (rl->index == 0 && run->options.on_started != NULL)
+            run->options.on_started(run->options.user);
+        loop_enter(former);
+        turns(rl);
+        loop_enter(rl->loop);
+        all_done(run);
+    }
+    if (rl->loop != NULL) {
+        if (rl->loop->net != NULL)
+            services_stop(rl);
+        loop_enter(former);
+        weir_loop_free(rl->loop);
+        rl->loop = NULL;
+    }
+    return NULL;
+}

@@ -1,0 +1,95 @@
+/* The sockets of weir_run: opened before any loop, one for each listening loop (SO_REUSEPORT), so that
+ * nothing starts unless everything can. */
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "net/run.h"
+
+struct opening {
+    struct run *run;
+    unsigned service;
+};
+
+static int socket_fail(const struct weir__socket_error *error)
+{
+    weir__log(WEIR_LOG_ERROR, error->code, 0, "%s", error->text);
+    return error->code;
+}
+
+/* One descriptor for each listening loop. TCP: sockets of their own on a shared port; a unix socket is
+ * one, shared. */
+static int open_all(struct run *run, struct run_socket *socket)
+{
+    struct weir__socket_error error;
+    weir_socket_options options = run->services[socket->service].socket;
+    struct weir__socket_how how = {.file = &socket->file};
+    bool shared = socket->address.transport == WEIR_TRANSPORT_UNIX;
+    if (run->listening_loops > 1 && !shared)
+        options.reuseport = WEIR_SWITCH_ON;
+    for (unsigned i = 0; i < run->listening_loops; i++) {
+        int fd = i > 0 && shared ? fcntl(socket->fds[0], F_DUPFD_CLOEXEC, 0)
+                                 : weir__socket_listen(&socket->address, &options, &how, &error);
+        if (fd < 0)
+            return i > 0 && shared ? -errno : socket_fail(&error);
+        socket->fds[i] = fd;
+        if (i > 0)
+            continue;
+        if (error.warnings != 0)
+            weir__log(WEIR_LOG_WARN, 0, 0, "%s", error.warning);
+        weir_address bound;
+        if (weir__socket_local(fd, &bound) == 0) { /* with the port that the kernel chose */
+            bound.scheme = socket->address.scheme;
+            socket->address = bound;
+        }
+    }
+    return 0;
+}
+
+static int open_one(const weir_address *address, void *arg)
+{
+    struct opening *opening = arg;
+    struct run *run = opening->run;
+    if (run->socket_count == LIMIT_LISTENERS_MAX)
+        return WEIR_EFULL;
+    struct run_socket *sockets =
+        weir__realloc(run->sockets, (run->socket_count + 1) * sizeof *sockets);
+    if (sockets == NULL)
+        return WEIR_ENOMEM;
+    run->sockets = sockets;
+    struct run_socket *socket = &sockets[run->socket_count];
+    socket->service = opening->service;
+    socket->address = *address;
+    socket->file = (struct weir__socket_file){0};
+    for (unsigned i = 0; i < RUN_LOOPS_MAX; i++)
+        socket->fds[i] = -1;
+    run->socket_count++;
+    return open_all(run, socket);
+}
+
+int run_sockets_open(struct run *run)
+{
+    for (unsigned i = 0; i < run->service_count; i++) {
+        struct opening opening = {run, i};
+        int result = listen_addresses(run->services[i].listen, open_one, &opening);
+        if (result < 0)
+            return result;
+    }
+    return 0;
+}
+
+void run_sockets_close(struct run *run)
+{
+    for (unsigned s = 0; s < run->socket_count; s++) {
+        struct run_socket *socket = &run->sockets[s];
+        if (socket->address.transport == WEIR_TRANSPORT_UNIX)
+            weir__socket_unlink(&socket->address, &socket->file);
+        for (unsigned i = 0; i < RUN_LOOPS_MAX; i++) {
+            if (socket->fds[i] >= 0) /* not handed to a listener */
+                close(socket->fds[i]);
+        }
+    }
+    weir__free(run->sockets);
+}
