@@ -64,7 +64,7 @@ typedef struct weir_frame {
     uint16_t strip;             /* length: bytes at the front of the frame that are not payload */
     uint16_t ends_count;        /* delimiters: how many, 1 to WEIR_FRAME_ENDS_MAX */
     weir_delimiter end;         /* delimiter */
-    const weir_delimiter *ends; /* delimiters; the first is the one that is written */
+    const weir_delimiter *ends; /* delimiters; the first is written */
     uint64_t reserved;          /* 0 */
 } weir_frame;
 
@@ -104,7 +104,8 @@ typedef struct weir_frame {
 
 /* Frames ended by any of `count` delimiters in a static array of weir_delimiter. The one that
  * matches earliest counts, and of those that begin at the same place the longest: after a CR a
- * reader of {"\r", "\r\n"} waits for one byte more. */
+ * reader of {"\r\n", "\r"} waits for one byte more. The first is the one that is written, so no
+ * other may begin with it. */
 #define weir_frame_delimiters(max, ends, count)                                               \
     WEIR_FRAME_OF                                                                             \
     {                                                                                         \

@@ -1,0 +1,62 @@
+/* Filters stack under a connection's verbs: TLS, PROXY protocol, capture, shaping. A filter sees
+ * views in both directions, may hold bytes within the connection's budget, and passes on what it
+ * makes. Every call comes on the loop's thread, never inside a verb of the program. */
+#ifndef WEIR_FILTER_H
+#define WEIR_FILTER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <weir/export.h>
+#include <weir/view.h>
+
+/* One filter on one connection; valid from open to close. */
+typedef struct weir_filter_at weir_filter_at;
+
+typedef struct weir_filter {
+    const char *name;
+    uint32_t state_size; /* zeroed bytes for each connection: weir_filter_state */
+
+    /* The layer below is established. `client`: outgoing connection. The layer above is told when the
+     * filter calls weir_filter_ready (at once, or after its handshake). Negative: refused. */
+    int (*open)(weir_filter_at *at, void *state, void *config, bool client);
+    /* Bytes from below; all of them are taken. The view is valid during the call. */
+    int (*input)(weir_filter_at *at, void *state, weir_view data);
+    /* The layer below saw the peer's end. Default: weir_filter_up_end. An error passed to
+     * weir_filter_fail makes it a distinct end (a truncated stream). */
+    int (*input_end)(weir_filter_at *at, void *state);
+    /* Bytes from above; takes at most data.size and returns how many; fewer: it is called again after
+     * weir_filter_wake, or when the layer below has drained. `flush`: nothing follows at once. */
+    int64_t (*output)(weir_filter_at *at, void *state, weir_view data, bool flush);
+    /* The layer above finished its direction. Default: weir_filter_down_end. */
+    int (*output_end)(weir_filter_at *at, void *state);
+    /* The connection is gone; free what the state holds. */
+    void (*close)(weir_filter_at *at, void *state);
+    /* Output that the filter holds now, bytes: counted against the connection's limits. */
+    uint32_t (*held)(const weir_filter_at *at, const void *state);
+} weir_filter;
+
+WEIR_BEGIN
+
+WEIR_API void *weir_filter_state(weir_filter_at *at);
+/* The connection's handle id (weir_conn.id). */
+WEIR_API uint64_t weir_filter_conn(weir_filter_at *at);
+/* The filter's handshake is over: the layer above opens. Once. */
+WEIR_API void weir_filter_ready(weir_filter_at *at);
+/* Passes bytes up; they are handled before the call returns, or held when the connection is paused. */
+WEIR_API int weir_filter_up(weir_filter_at *at, weir_view data);
+/* Tells the layer above that the peer finished. */
+WEIR_API void weir_filter_up_end(weir_filter_at *at);
+/* Passes bytes down; queued (copied) at once, whatever the limits: the filter keeps them by taking
+ * less. May be called outside the filter's calls (a timer). */
+WEIR_API int weir_filter_down(weir_filter_at *at, weir_view data);
+/* Ends our direction of the layer below, after what was passed down. */
+WEIR_API void weir_filter_down_end(weir_filter_at *at);
+/* The filter can take output again, or its held bytes may go on: calls output again soon. */
+WEIR_API void weir_filter_wake(weir_filter_at *at);
+/* Ends the connection with an error. */
+WEIR_API void weir_filter_fail(weir_filter_at *at, int error);
+
+WEIR_END
+#endif
