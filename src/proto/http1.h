@@ -35,7 +35,7 @@
     X(BAD_TARGET, "bad-target", 400, true, "the request target has a character it may not have")   \
     X(BAD_TARGET_FORM, "bad-target-form", 400, true,                                               \
       "the request target is in no form that this method allows")                                  \
-    X(BAD_ESCAPE, "bad-escape", 400, true, "the path has a bad percent escape or an escaped NUL")  \
+    X(BAD_ESCAPE, "bad-escape", 400, false, "the path has a bad percent escape or an escaped NUL") \
     X(BAD_VERSION, "bad-version", 505, true, "only HTTP/1.0 and HTTP/1.1 are spoken here")         \
     X(BAD_STATUS_LINE, "bad-status-line", 502, true,                                               \
       "the status line is not HTTP/1.1 SP CODE SP REASON")                                         \

@@ -77,8 +77,35 @@ struct http1_bounds {
 ssize_t http1_judge(const uint8_t *p, size_t n, const struct http1_bounds *bounds,
                     struct http1_resume *resume);
 
-struct http1_bounds http1_bounds_of(enum http1_kind kind, const struct http1_limits *limits,
-                                    uint16_t capacity);
+static inline uint32_t http1_bound(uint32_t value, uint32_t fallback, uint32_t most)
+{
+    if (value == 0)
+        value = fallback;
+    return value < most ? value : most;
+}
+
+static inline struct http1_bounds
+http1_bounds_of(enum http1_kind kind, const struct http1_limits *limits, uint16_t capacity)
+{
+    static const struct http1_limits defaults;
+    const uint32_t most_bytes = 16u << 20;
+    struct http1_bounds bounds = {.kind = kind};
+
+    /* The start line and the fields are counted together in 16 bits. */
+    if (capacity == UINT16_MAX)
+        capacity--;
+    if (!limits)
+        limits = &defaults;
+    if (kind == HTTP1_KIND_TRAILERS) {
+        bounds.bytes = http1_bound(limits->trailer_bytes, HTTP1_TRAILER_BYTES, most_bytes);
+        bounds.fields = http1_bound(limits->trailers, HTTP1_TRAILERS, capacity);
+    } else {
+        bounds.line_bytes = http1_bound(limits->line_bytes, HTTP1_LINE_BYTES, most_bytes);
+        bounds.bytes = http1_bound(limits->head_bytes, HTTP1_HEAD_BYTES, most_bytes);
+        bounds.fields = http1_bound(limits->fields, HTTP1_FIELDS, capacity);
+    }
+    return bounds;
+}
 
 /* ---- what the fields mean, alike for requests and responses (http1_framing.c) ---- */
 

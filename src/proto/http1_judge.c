@@ -223,33 +223,3 @@ ssize_t http1_judge(const uint8_t *p, size_t n, const struct http1_bounds *bound
         resume->lines++;
     }
 }
-
-static uint32_t choose(uint32_t value, uint32_t fallback, uint32_t most)
-{
-    if (value == 0)
-        value = fallback;
-    return value < most ? value : most;
-}
-
-struct http1_bounds http1_bounds_of(enum http1_kind kind, const struct http1_limits *limits,
-                                    uint16_t capacity)
-{
-    static const struct http1_limits defaults;
-    struct http1_bounds bounds = {.kind = kind};
-    const uint32_t most_bytes = 16u << 20;
-
-    /* The start line and the fields are counted together in 16 bits. */
-    if (capacity == UINT16_MAX)
-        capacity--;
-    if (!limits)
-        limits = &defaults;
-    if (kind == HTTP1_KIND_TRAILERS) {
-        bounds.bytes = choose(limits->trailer_bytes, HTTP1_TRAILER_BYTES, most_bytes);
-        bounds.fields = choose(limits->trailers, HTTP1_TRAILERS, capacity);
-    } else {
-        bounds.line_bytes = choose(limits->line_bytes, HTTP1_LINE_BYTES, most_bytes);
-        bounds.bytes = choose(limits->head_bytes, HTTP1_HEAD_BYTES, most_bytes);
-        bounds.fields = choose(limits->fields, HTTP1_FIELDS, capacity);
-    }
-    return bounds;
-}

@@ -2,13 +2,16 @@
  * The engines' loop over lines. Each engine's file is a unit of its own that defines the
  * following, then includes this at its end.
  *
- *   THIS_ENGINE, ENGINE_NAME            the struct http1_engine to define, and its name in text
- *   CODE, ENTRY                         attributes of inlined functions and of entry points, with
- *                                       the instruction set
- *   engine_usable()                     as http1_engine.usable
- *   skip_set(p, end, base, set)         as http1_engine.skip, with a constant set
- *   read_name(p, end, base, &id)        skips a token and looks it up; leaves id alone when the
- *                                       token is empty
+ *   THIS_ENGINE, ENGINE_NAME       the struct http1_engine to define, and its name in text
+ *   CODE, ENTRY                    attributes of inlined functions and of entry points, with the
+ *                                  instruction set
+ *   LEAST_BYTES                    with fewer bytes than this the plain engine does the work
+ *   engine_usable()                as http1_engine.usable
+ *   skip_set(p, end, base, set)    as http1_engine.skip, with a constant set
+ *   read_name(p, end, base, &id)   skips a token and looks it up; leaves id alone when the token is
+ *                                  empty
+ *   struct stops, begin_stops(&stops, c, end), next_stop(&stops, from)
+ *                                  goes through the bytes that are not text; see next_stop
  */
 #include "proto/http1_engine.h"
 
@@ -53,7 +56,7 @@ CODE bool is_blank(uint8_t c)
 
 /* Takes one field line; gives what follows its CR LF, or NULL when it is not right in full. */
 CODE const uint8_t *take_field(const uint8_t *base, const uint8_t *c, const uint8_t *end,
-                               struct http1_field *row)
+                               struct stops *stops, struct http1_field *row)
 {
     unsigned id = HTTP_NAME_OTHER;
     const uint8_t *colon = read_name(c, end, base, &id);
@@ -66,7 +69,7 @@ CODE const uint8_t *take_field(const uint8_t *base, const uint8_t *c, const uint
         value++;
     while (UNLIKELY(value < end && is_blank(*value)))
         value++;
-    stop = skip_set(value, end, base, HTTP1_TEXT);
+    stop = next_stop(stops, value);
     if (UNLIKELY(end - stop < 2 || stop[0] != '\r' || stop[1] != '\n'))
         return NULL;
     tail = stop;
@@ -81,7 +84,8 @@ CODE const uint8_t *take_field(const uint8_t *base, const uint8_t *c, const uint
 }
 
 CODE const uint8_t *take_fields(const uint8_t *base, const uint8_t *c, const uint8_t *end,
-                                struct http1_fields *fields, unsigned most, struct http1_stop *stop)
+                                struct stops *stops, struct http1_fields *fields, unsigned most,
+                                struct http1_stop *stop)
 {
     uint64_t seen = 0, repeated = 0;
     unsigned count = 0;
@@ -102,7 +106,7 @@ CODE const uint8_t *take_fields(const uint8_t *base, const uint8_t *c, const uin
         }
         if (UNLIKELY(count == most))
             break;
-        next = take_field(base, c, end, &fields->row[count]);
+        next = take_field(base, c, end, stops, &fields->row[count]);
         if (UNLIKELY(!next))
             break;
         bit = HTTP_NAME_BIT(fields->row[count].id);
@@ -143,9 +147,10 @@ CODE const uint8_t *take_method(const uint8_t *base, const uint8_t *c, const uin
 
 /* Takes the request line; gives what follows its CR LF, or NULL when it is not right in full. */
 CODE const uint8_t *take_request_line(const uint8_t *base, const uint8_t *c, const uint8_t *end,
-                                      unsigned line_bytes, struct http1_request *request)
+                                      struct stops *stops, unsigned line_bytes,
+                                      struct http1_request *request)
 {
-    const uint8_t *line = c, *target, *stop;
+    const uint8_t *line = c, *target, *stop, *line_end;
     uint64_t version;
 
     /* The shortest is "A / HTTP/1.1" with its CR LF. */
@@ -177,11 +182,13 @@ CODE const uint8_t *take_request_line(const uint8_t *base, const uint8_t *c, con
         request->minor = 1;
     else if (version != WORD_64('H', 'T', 'T', 'P', '/', '1', '.', '0'))
         return NULL;
-    if (UNLIKELY(stop[9] != '\r' || stop[10] != '\n' || stop + 9 - line > line_bytes))
+    line_end = next_stop(stops, stop);
+    if (UNLIKELY(line_end != stop + 9 || line_end[0] != '\r' || line_end[1] != '\n' ||
+                 line_end - line > line_bytes))
         return NULL;
     request->target.at = (uint32_t)(target - base);
     request->target.length = (uint32_t)(stop - target);
-    return stop + 11;
+    return line_end + 2;
 }
 
 CODE const uint8_t *take_request(const uint8_t *base, const uint8_t *end, unsigned line_bytes,
@@ -189,18 +196,20 @@ CODE const uint8_t *take_request(const uint8_t *base, const uint8_t *end, unsign
                                  struct http1_stop *stop)
 {
     const uint8_t *c = base, *next;
+    struct stops stops;
 
     /* One empty line before a request is let pass (RFC 9112 2.2): old clients end a body so. */
     if (UNLIKELY(end - c >= 2 && c[0] == '\r' && c[1] == '\n'))
         c += 2;
-    next = take_request_line(base, c, end, line_bytes, request);
+    begin_stops(&stops, c, end);
+    next = take_request_line(base, c, end, &stops, line_bytes, request);
     if (UNLIKELY(!next)) {
         stop->line = c;
         stop->lines = 0;
         return NULL;
     }
     stop->lines = 1;
-    return take_fields(base, next, end, &request->fields, most, stop);
+    return take_fields(base, next, end, &stops, &request->fields, most, stop);
 }
 
 /* ---- the entries of struct http1_engine ---- */
@@ -228,13 +237,20 @@ ENTRY const uint8_t *skip_text(const uint8_t *p, const uint8_t *end, const uint8
 ENTRY const uint8_t *run_fields(const uint8_t *base, const uint8_t *c, const uint8_t *end,
                                 struct http1_fields *fields, unsigned most, struct http1_stop *stop)
 {
-    return take_fields(base, c, end, fields, most, stop);
+    struct stops stops;
+
+    if (end - base < LEAST_BYTES)
+        return http1_engine_plain.fields(base, c, end, fields, most, stop);
+    begin_stops(&stops, c, end);
+    return take_fields(base, c, end, &stops, fields, most, stop);
 }
 
 ENTRY const uint8_t *run_request(const uint8_t *base, const uint8_t *end, unsigned line_bytes,
                                  struct http1_request *request, unsigned most,
                                  struct http1_stop *stop)
 {
+    if (end - base < LEAST_BYTES)
+        return http1_engine_plain.request(base, end, line_bytes, request, most, stop);
     return take_request(base, end, line_bytes, request, most, stop);
 }
 

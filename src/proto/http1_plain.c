@@ -8,6 +8,7 @@
 #define ENGINE_NAME "plain"
 #define CODE        static inline __attribute__((always_inline))
 #define ENTRY       static
+#define LEAST_BYTES 0
 
 #define ONES 0x0101010101010101u
 #define HIGH 0x8080808080808080u
@@ -60,6 +61,21 @@ CODE const uint8_t *read_name(const uint8_t *p, const uint8_t *end, const uint8_
     if (stop != p)
         *id = http_name_find(p, (size_t)(stop - p));
     return stop;
+}
+
+/* Bytes are looked at where they are needed, so there is nothing to remember. */
+struct stops {
+    const uint8_t *end;
+};
+
+CODE void begin_stops(struct stops *stops, const uint8_t *c, const uint8_t *end)
+{
+    stops->end = end;
+}
+
+CODE const uint8_t *next_stop(struct stops *stops, const uint8_t *from)
+{
+    return skip_set(from, stops->end, from, HTTP1_TEXT);
 }
 
 #include "proto/http1_lines.h"

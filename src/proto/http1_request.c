@@ -32,13 +32,20 @@ static enum http1_refusal settle_expectation(struct http1_request *request)
 /* Decides what the fields mean together. */
 static enum http1_refusal settle(struct http1_request *request)
 {
+    const uint64_t settling = HTTP_NAME_BIT(HTTP_CONTENT_LENGTH) |
+                              HTTP_NAME_BIT(HTTP_TRANSFER_ENCODING) |
+                              HTTP_NAME_BIT(HTTP_CONNECTION) | HTTP_NAME_BIT(HTTP_EXPECT);
     const struct http1_fields *fields = &request->fields;
     enum http1_refusal refusal;
 
     refusal = http1_settle_target(request);
-    if (refusal == HTTP1_ACCEPTED)
-        refusal = http1_settle_framing(fields, request->minor, &request->has_length,
-                                       &request->content_length, &request->chunked);
+    if (refusal != HTTP1_ACCEPTED)
+        return refusal;
+    request->keep_alive = request->minor == 1;
+    if (!(fields->seen & settling))
+        return HTTP1_ACCEPTED;
+    refusal = http1_settle_framing(fields, request->minor, &request->has_length,
+                                   &request->content_length, &request->chunked);
     if (refusal == HTTP1_ACCEPTED)
         refusal = http1_settle_connection(fields, &request->options);
     if (refusal != HTTP1_ACCEPTED)
@@ -50,14 +57,22 @@ static enum http1_refusal settle(struct http1_request *request)
     return refusal;
 }
 
+/* Field by field: a memset of this size becomes a string instruction, which takes its time. */
 static void clear(struct http1_request *request, const uint8_t *p)
 {
-    size_t from = offsetof(struct http1_request, method_name);
+    const struct http1_span none = {0, 0};
 
-    memset((uint8_t *)request + from, 0, sizeof(*request) - from);
     request->fields.base = p;
     request->fields.count = 0;
     request->fields.seen = request->fields.repeated = 0;
+    request->method_name = request->target = request->path = request->query = none;
+    request->scheme = request->host = request->host_name = none;
+    request->port = 0;
+    request->method = request->minor = request->form = request->options = 0;
+    request->has_query = request->has_length = request->chunked = false;
+    request->keep_alive = request->expect_continue = false;
+    request->content_length = 0;
+    request->head_bytes = 0;
 }
 
 ssize_t http1_parse_request(const uint8_t *p, size_t n, struct http1_resume *resume,
