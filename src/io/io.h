@@ -25,9 +25,9 @@
 #include <sys/uio.h>
 
 /* A token is op (4 bits) | owner (4 bits) | generation (24 bits) | slot (32 bits). The back end
- * knows the op only; it finds a token's descriptor through io_config.find. Never 0. The tokens of one
- * descriptor differ in their op alone: a readiness back end keeps the first it is given, and makes
- * the others from it. */
+ * knows the op only; it finds a token's descriptor through io_config.find. Never 0. The tokens of
+ * one descriptor differ in their op alone: a readiness back end keeps the first it is given, and
+ * makes the others from it. */
 enum io_op {
     IO_OP_ACCEPT = 1,
     IO_OP_CONNECT,
@@ -48,10 +48,10 @@ enum io_op {
      (uint64_t)(slot))
 #define IO_TOKEN_WITH_OP(token, op) (((token) & ~(15ull << 60)) | (uint64_t)(op) << 60)
 
-/* A descriptor, embedded in its owner's record. On readiness back ends (io.eager) it is non-blocking:
- * accept yields such, the verbs accept and connect make theirs so. The owner sets fd and IO_FD_DIRECT at birth (from
- * an accept event: fd = result, IO_FD_DIRECT when io->direct) and flags otherwise 0; after that
- * only the back end writes here. */
+/* A descriptor, embedded in its owner's record. On readiness back ends (io.eager) it does not block:
+ * accept yields such, the verbs accept and connect make theirs so. The owner sets fd and
+ * IO_FD_DIRECT at birth (from an accept event: fd = result, IO_FD_DIRECT when io->direct), `flags`
+ * otherwise and `spare` 0; after that only the back end writes here. */
 struct io_fd {
     int32_t fd;     /* a descriptor, or an index in the ring's table (IO_FD_DIRECT); -1: none */
     uint16_t flags; /* IO_FD_DIRECT; all other bits are the back end's own */
@@ -188,7 +188,7 @@ struct io_ops {
                 unsigned flags, uint64_t token, int *result);
     /* File to socket (sendfile, splice): at most `size` bytes from *offset, which is advanced.
      * Result as send's; 0 from IO_DONE: the file has no byte at *offset. SIGPIPE never comes. A
-     * readiness back end moves 2 MiB at most in one call. IO_SEND_MORE is a hint. */
+     * readiness back end moves 1 MiB at most in one call. IO_SEND_MORE is a hint. */
     int (*move)(struct io *io, struct io_fd *socket, int file, int64_t *offset, size_t size,
                 unsigned flags, uint64_t token, int *result);
     /* shutdown(2), at once. 0 or -errno. */

@@ -15,7 +15,7 @@ enum {
     THREADS_DEFAULT = 4,
     THREADS_MOST = 256,
     QUEUE_DEFAULT = 4096,
-    IDLE_SECONDS = 10,
+    IDLE_MS = 10000,
     STACK_BYTES = 1024 * 1024, /* blocking calls of others run here: resolvers need much */
 };
 
@@ -34,6 +34,7 @@ struct io_pool {
     unsigned queued, queue_limit;
     unsigned running, idle, threads; /* threads: at most; idle: waiting for a job */
     unsigned promised;               /* idle workers that were told of a job and are not up yet */
+    unsigned idle_ms;
     bool stopping;
     struct worker worker[];
 };
@@ -71,6 +72,7 @@ struct io_pool *weir__pool_new(unsigned threads, unsigned queue_limit)
     if (pool == NULL)
         return NULL;
     pool->threads = threads;
+    pool->idle_ms = IDLE_MS;
     pool->queue_limit = queue_limit != 0 ? queue_limit : QUEUE_DEFAULT;
     pool_init(pool);
     return pool;
@@ -102,7 +104,7 @@ static struct io_file *next_job(struct io_pool *pool)
     while (pool->first == NULL) {
         struct timespec until;
         int error;
-        uint64_t end = weir__clock_now_ns() + (uint64_t)IDLE_SECONDS * 1000000000u;
+        uint64_t end = weir__clock_now_ns() + (uint64_t)pool->idle_ms * 1000000u;
         if (pool->stopping)
             return NULL;
         until.tv_sec = (time_t)(end / 1000000000u);
@@ -271,4 +273,22 @@ void weir__pool_free(struct io_pool *pool)
 void weir__pool_forked(struct io_pool *pool)
 {
     pool_init(pool);
+}
+
+/* --- for the plan and tests ------------------------------------------------------------------- */
+
+unsigned weir__pool_running(struct io_pool *pool)
+{
+    unsigned running;
+    pthread_mutex_lock(&pool->lock);
+    running = pool->running;
+    pthread_mutex_unlock(&pool->lock);
+    return running;
+}
+
+void weir__pool_set_idle_ms(struct io_pool *pool, unsigned idle_ms)
+{
+    pthread_mutex_lock(&pool->lock);
+    pool->idle_ms = idle_ms;
+    pthread_mutex_unlock(&pool->lock);
 }

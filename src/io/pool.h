@@ -32,6 +32,11 @@ struct io_file *weir__pool_cancel(struct io_pool *pool, struct pool_client *clie
  * harvested. */
 void weir__pool_quiet(struct pool_client *client);
 
+/* Threads that run now; and how long one waits for work before it ends (10 s unless set). For the
+ * plan and for tests. Any thread. */
+unsigned weir__pool_running(struct io_pool *pool);
+void weir__pool_set_idle_ms(struct io_pool *pool, unsigned idle_ms);
+
 /* Does one job on the calling thread; result as the event's. */
 int weir__pool_perform(struct io_file *file);
 

@@ -382,7 +382,10 @@ static bool next_of_fresh(struct ready *r, struct io_event *event)
 static bool next_of_files(struct ready *r, struct io_event *event)
 {
     struct io_file *file = r->files;
+    bool yields;
     r->files = file->next;
+    if (weir__ready_own_job(r, file, event, &yields))
+        return yields;
     return yield_final(r, event, file->token, IO_TOKEN_OP(file->token), file->result);
 }
 
@@ -398,9 +401,10 @@ static bool next_due(struct ready *r, struct io_event *event)
     for (;;) {
         if (r->done.count != 0 && r->done_left != 0)
             return next_of_done(r, event);
-        if (r->files != NULL)
-            return next_of_files(r, event);
-        if (r->queue_left != 0) {
+        if (r->files != NULL) {
+            if (next_of_files(r, event))
+                return true;
+        } else if (r->queue_left != 0) {
             if (next_of_queue(r, event))
                 return true;
         } else if (r->fresh.count != 0) {

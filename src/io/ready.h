@@ -26,7 +26,7 @@ enum ready_flags {
     READY_HAS_OUT = 0x0004,   /* registered for writing */
     READY_RECV = 0x0008,      /* a receive is armed */
     READY_SEND = 0x0010,      /* a send waits for room */
-    READY_MOVE = 0x0020,      /* with READY_SEND: it is a move */
+    READY_MOVE = 0x0020,      /* a move waits: with READY_SEND for room, alone for the disk */
     READY_CONNECT = 0x0040,   /* a connect is under way */
     READY_ACCEPT = 0x0080,    /* a listener is armed */
     READY_POLL = 0x0100,      /* a one-shot poll waits; its mask is in io_fd.spare */
@@ -160,6 +160,20 @@ int weir__ready_done(struct ready *r, uint64_t token, int result);
 /* Edge: reads this descriptor again in the next turn (queue), or reads or registers it in this one
  * (fresh). Without memory the kernel is asked to tell again: 0, or the error of that. */
 int weir__ready_again(struct ready *r, struct ready_ring *ring, struct io_fd *fd, uint64_t token);
+/* A send or a move (`flag`: READY_MOVE or 0) waits until there is room: as the verbs return. */
+int weir__ready_wait_for_room(struct ready *r, struct io_fd *fd, uint64_t token, unsigned flag,
+                              int *result);
+/* After a short send the kernel tells of room by an edge, and the next send waits for it untried.
+ * It is tried all the same when that edge has come already, or an end or error was told, after
+ * which there may be none. */
+static inline bool ready_may_have_room(const struct io_fd *fd, unsigned flags)
+{
+    return !(flags & IO_SEND_BLOCKED) || fd->flags & (READY_ROOM | READY_TO_END);
+}
+/* A finished job of the pool that was this file's own (a move that waited for the disk): true when
+ * it is one; *event is filled and *yields set when it completes an operation. */
+bool weir__ready_own_job(struct ready *r, struct io_file *file, struct io_event *event,
+                         bool *yields);
 /* One accept on the listener at events[index]: true when *event was filled. */
 bool weir__ready_accept_one(struct ready *r, struct io_fd *fd, uint64_t token,
                             struct io_event *event);

@@ -95,7 +95,7 @@ int weir__ready_accept(struct io *io, struct io_fd *fd, uint64_t token)
     if (ioctl(fd->fd, FIONBIO, &on) < 0)
         return -errno;
     fd->flags |= READY_ACCEPT;
-    fd->spare = 0;
+    fd->spare = (uint16_t)(((unsigned)r->io.stats.waits - 2) << SHIFT_BITS); /* not the last turn */
     error = r->kind->watch(r, fd, token);
     if (error != 0) {
         fd->flags &= (uint16_t)~READY_ACCEPT;

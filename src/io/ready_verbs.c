@@ -1,5 +1,4 @@
 #include "io/ready.h"
-#include "io/sendfile.h"
 
 #include "base/assert.h"
 #include <weir/error.h>
@@ -13,8 +12,7 @@
 #define likely(condition) __builtin_expect(!!(condition), 1)
 
 enum {
-    IOV_MOST = 1024,             /* IOV_MAX of the kernel (UIO_MAXIOV) */
-    MOVE_MOST = 2 * 1024 * 1024, /* bytes of one move: a fast reader must not hold the loop */
+    IOV_MOST = 1024, /* IOV_MAX of the kernel (UIO_MAXIOV) */
 };
 
 /* --- connect ---------------------------------------------------------------------------------- */
@@ -76,11 +74,10 @@ int weir__ready_recv(struct io *io, struct io_fd *fd, uint64_t token)
     return IO_PENDING;
 }
 
-/* --- send and move ---------------------------------------------------------------------------- */
+/* --- send ---------------------------------------------------------------------------- */
 
-/* Waits for room; `flags` READY_MOVE or 0. */
-static int wait_for_room(struct ready *r, struct io_fd *fd, uint64_t token, unsigned move,
-                         int *result)
+int weir__ready_wait_for_room(struct ready *r, struct io_fd *fd, uint64_t token, unsigned move,
+                              int *result)
 {
     int error = 0;
     WEIR_DEBUG_ASSERT(!(fd->flags & READY_SEND));
@@ -94,14 +91,6 @@ static int wait_for_room(struct ready *r, struct io_fd *fd, uint64_t token, unsi
     }
     r->in_flight++;
     return IO_PENDING;
-}
-
-/* After a short send the kernel tells of room by an edge, and the next send waits for it untried.
- * It is tried all the same when that edge has come already, or an end or error was told, after
- * which there may be none. */
-static bool may_have_room(const struct io_fd *fd, unsigned flags)
-{
-    return !(flags & IO_SEND_BLOCKED) || fd->flags & (READY_ROOM | READY_TO_END);
 }
 
 static ssize_t send_some(int fd, const struct iovec *iov, unsigned count, unsigned flags)
@@ -128,7 +117,7 @@ int weir__ready_send(struct io *io, struct io_fd *fd, const struct iovec *iov, u
                      unsigned flags, uint64_t token, int *result)
 {
     struct ready *r = (struct ready *)io;
-    if (likely(may_have_room(fd, flags))) {
+    if (likely(ready_may_have_room(fd, flags))) {
         bool cut = count > IOV_MOST;
         ssize_t sent;
         do {
@@ -155,29 +144,7 @@ int weir__ready_send(struct io *io, struct io_fd *fd, const struct iovec *iov, u
         *result = -EAGAIN;
         return IO_DONE;
     }
-    return wait_for_room(r, fd, token, 0, result);
-}
-
-int weir__ready_move(struct io *io, struct io_fd *fd, int file, int64_t *offset, size_t size,
-                     unsigned flags, uint64_t token, int *result)
-{
-    struct ready *r = (struct ready *)io;
-    if (may_have_room(fd, flags)) {
-        size_t most = size < MOVE_MOST ? size : MOVE_MOST;
-        int moved = weir__sendfile(fd->fd, file, offset, most);
-        r->io.stats.syscalls++;
-        if (moved != -EAGAIN || flags & IO_SEND_NOWAIT) {
-            *result = moved;
-            /* A move can be short for many reasons (a signal, the end of the file): the socket
-             * need not be full, so that the next one is tried whatever its flags say. */
-            fd->flags |= READY_ROOM;
-            return IO_DONE;
-        }
-    } else if (flags & IO_SEND_NOWAIT) {
-        *result = -EAGAIN;
-        return IO_DONE;
-    }
-    return wait_for_room(r, fd, token, READY_MOVE, result);
+    return weir__ready_wait_for_room(r, fd, token, 0, result);
 }
 
 /* --- ends ------------------------------------------------------------------------------------- */
@@ -193,7 +160,7 @@ int weir__ready_shutdown(struct io *io, struct io_fd *fd, int how)
 int weir__ready_close_fd(struct io *io, struct io_fd *fd, bool reset, uint64_t token, int *result)
 {
     struct ready *r = (struct ready *)io;
-    WEIR_DEBUG_ASSERT(!(fd->flags & READY_WAITS));
+    WEIR_DEBUG_ASSERT(!(fd->flags & (READY_WAITS | READY_MOVE)));
     if (reset) {
         const struct linger none = {.l_onoff = 1, .l_linger = 0};
         setsockopt(fd->fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
@@ -206,6 +173,7 @@ int weir__ready_close_fd(struct io *io, struct io_fd *fd, bool reset, uint64_t t
     r->io.stats.syscalls++;
     fd->fd = -1;
     fd->flags = 0;
+    fd->spare = 0;
     *result = 0;
     return IO_DONE;
 }
@@ -230,23 +198,41 @@ static int cancel_file(struct ready *r, uint64_t token)
     return 0; /* when it is begun or done, its own result comes */
 }
 
+/* The flag of the operation that a token names, when it is in flight. */
+static unsigned flag_in_flight(const struct io_fd *fd, unsigned op)
+{
+    switch (op) {
+    case IO_OP_ACCEPT:
+        return fd->flags & READY_ACCEPT;
+    case IO_OP_CONNECT:
+        return fd->flags & READY_CONNECT;
+    case IO_OP_RECV:
+        return fd->flags & READY_RECV;
+    case IO_OP_SEND:
+        return fd->flags & READY_MOVE ? 0 : fd->flags & READY_SEND;
+    case IO_OP_MOVE: /* for the disk alone, or for room */
+        return fd->flags & READY_MOVE ? fd->flags & (READY_MOVE | READY_SEND) : 0;
+    case IO_OP_POLL:
+        return fd->flags & READY_POLL;
+    default:
+        return 0;
+    }
+}
+
 int weir__ready_cancel(struct io *io, struct io_fd *fd, uint64_t token)
 {
-    static const uint16_t bits[16] = {
-        [IO_OP_ACCEPT] = READY_ACCEPT, [IO_OP_CONNECT] = READY_CONNECT, [IO_OP_RECV] = READY_RECV,
-        [IO_OP_SEND] = READY_SEND,     [IO_OP_MOVE] = READY_SEND,       [IO_OP_POLL] = READY_POLL,
-    };
     struct ready *r = (struct ready *)io;
-    unsigned op = IO_TOKEN_OP(token);
+    unsigned op = IO_TOKEN_OP(token), flag;
     int error;
     if (op == IO_OP_FILE)
         return r->pool != NULL ? cancel_file(r, token) : -ENOENT;
-    if (!(fd->flags & bits[op]))
+    flag = flag_in_flight(fd, op);
+    if (flag == 0)
         return -ENOENT;
     error = weir__ready_done(r, token, -ECANCELED);
     if (error != 0)
         return error;
-    fd->flags &= (uint16_t) ~(bits[op] | (bits[op] == READY_SEND ? READY_MOVE : 0));
+    fd->flags &= (uint16_t)~flag;
     if (op == IO_OP_ACCEPT || op == IO_OP_POLL)
         r->kind->unwatch(r, fd);
     else
@@ -348,4 +334,7 @@ void weir__ready_forked(struct ready *r)
 {
     close(r->wake_fd);
     r->wake_fd = -1;
+    /* The workers stayed with the parent, perhaps in the middle of telling. */
+    atomic_store(&r->client.telling, 0);
+    atomic_store(&r->client.done, NULL);
 }

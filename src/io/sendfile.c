@@ -2,15 +2,18 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 enum {
-    MOVE_MOST = 1 << 30,   /* keeps a count within an int, and within what sendfile takes */
-    COPY_SIZE = 16 * 1024, /* on the stack: the loop's hot block may hold a view in use */
+    MOVE_MOST = 1 << 30,     /* keeps a count within an int, and within what sendfile takes */
+    COPY_SIZE = 16 * 1024,   /* on the stack: the loop's hot block may hold a view in use */
+    PROBE_EVERY = 64 * 1024, /* bytes between two probes, half of the usual read-ahead */
 };
 
 /* SIGPIPE blocked on this thread for the length of one move. Blocking it for the life of the loop's
@@ -90,4 +93,61 @@ int weir__sendfile(int socket, int file, int64_t *offset, size_t size)
         return -error;
     *offset = at;
     return (int)moved;
+}
+
+/* --- what is in memory ------------------------------------------------------------------------ */
+
+#ifndef SYS_cachestat
+#define SYS_cachestat 451 /* the same number on every architecture, as all since 5.1 */
+#endif
+
+/* struct cachestat_range and struct cachestat of <linux/mman.h>, which Debian 12 does not have. */
+struct page_range {
+    uint64_t offset, size;
+};
+struct page_counts {
+    uint64_t cached, dirty, writeback, evicted, recently_evicted;
+};
+
+/* One byte without waiting: 1 there, 0 behind the end of the file, -1 not in memory. What cannot be
+ * asked counts as there. */
+static int probe(int file, int64_t offset)
+{
+    char byte;
+    const struct iovec iov = {&byte, 1};
+    ssize_t got = preadv2(file, &iov, 1, offset, RWF_NOWAIT);
+    if (got < 0)
+        return errno == EAGAIN ? -1 : 1;
+    return (int)got;
+}
+
+/* The part of a range that the file has; 0 when it has none, or is of a kind that does not know. */
+static size_t within_file(int file, int64_t offset, size_t size)
+{
+    struct stat about;
+    if (fstat(file, &about) < 0 || about.st_size <= offset)
+        return 0;
+    return (uint64_t)(about.st_size - offset) < size ? (size_t)(about.st_size - offset) : size;
+}
+
+bool weir__file_cached(int file, int64_t offset, size_t size)
+{
+    struct page_range range = {(uint64_t)offset, size};
+    struct page_counts counts;
+    uint64_t page = (uint64_t)getpagesize();
+    int last = 0;
+    /* The last byte first: pages that are on their way from the disk count as cached below, and
+     * they are the later ones. */
+    if (size != 0 && (last = probe(file, offset + (int64_t)size - 1)) == 0) {
+        range.size = size = within_file(file, offset, size);
+        last = size != 0 ? probe(file, offset + (int64_t)size - 1) : 0;
+    }
+    if (last <= 0)
+        return last == 0;
+    if (syscall(SYS_cachestat, file, &range, &counts, 0) == 0)
+        return counts.cached >= (range.offset + range.size - 1) / page - range.offset / page + 1;
+    for (size_t at = 0; at < size; at += PROBE_EVERY)
+        if (probe(file, offset + (int64_t)at) < 0)
+            return false;
+    return true;
 }

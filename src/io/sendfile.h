@@ -3,6 +3,7 @@
 #ifndef WEIR_IO_SENDFILE_H
 #define WEIR_IO_SENDFILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,5 +13,10 @@
  * bytes moved (fewer than asked when the socket is full), 0 when the file has no byte there, or
  * -errno (-EAGAIN: no room). Any thread. sendfile(2), signal(7). */
 int weir__sendfile(int socket, int file, int64_t *offset, size_t size);
+
+/* Whether these bytes of a file are in memory, so that moving them does not wait for the disk; true
+ * too where the kernel cannot tell. A guess: pages may go at any time. preadv2(2) RWF_NOWAIT,
+ * cachestat(2) (6.5; since 6.14 only for one's own files). Any thread. */
+bool weir__file_cached(int file, int64_t offset, size_t size);
 
 #endif

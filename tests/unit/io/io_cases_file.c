@@ -1,6 +1,9 @@
 /* Files: operations off the loop, and moves to sockets. */
 #include "io_suite.h"
 
+#include "io/sendfile.h"
+#include "support/skip.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -328,6 +331,56 @@ static void move_of_an_odd_file(void **state)
     close(peer);
 }
 
+/* What is not in memory is read by a worker first, not by the loop. */
+static void move_of_a_cold_file(void **state)
+{
+    struct rig *rig = rig_of(state);
+    int file = patterned_file(MOVED), peer;
+    unsigned slot = rig_tcp(rig, &peer);
+    struct reader reader = {.peer = peer};
+    uint64_t token = rig_token(rig, slot, IO_OP_MOVE);
+    int64_t offset = 0;
+    int result = 0, how;
+    pthread_t thread;
+    assert_true(weir__file_cached(file, 0, MOVED));
+    assert_true(weir__file_cached(file, 0, MOVED + 5000000)); /* as far as it goes */
+    assert_true(weir__file_cached(file, MOVED, 100));
+    assert_int_equal(fsync(file), 0);
+    assert_int_equal(posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED), 0);
+    if (!rig->io->hot_block || weir__file_cached(file, 0, MOVED)) {
+        close(file);
+        close(peer);
+        skip_because("a ring, or a file system that is memory itself");
+    }
+    /* Canceled while the worker is at it; the rig waits for the job when it closes. */
+    how = rig->io->ops->move(rig->io, rig_fd(rig, slot), file, &offset, MOVED, 0, token, &result);
+    assert_int_equal(how, IO_PENDING);
+    assert_int_equal(offset, 0);
+    assert_int_equal(rig->io->ops->cancel(rig->io, rig_fd(rig, slot), token), 0);
+    assert_int_equal(rig_final(rig, token), -ECANCELED);
+    while (rig->io->ops->in_flight(rig->io) != 0)
+        rig_turn(rig, 100);
+    assert_false(rig_take(rig, token, &result));
+    posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
+    assert_int_equal(pthread_create(&thread, NULL, slow_reader, &reader), 0);
+    while (offset < MOVED) {
+        bool cold = !weir__file_cached(file, offset, 4096);
+        how = rig->io->ops->move(rig->io, rig_fd(rig, slot), file, &offset,
+                                 (size_t)(MOVED - offset), 0, token, &result);
+        if (how == IO_PENDING) {
+            assert_int_equal(rig_final(rig, token), 0);
+            assert_true(!cold || weir__file_cached(file, offset, 4096));
+        } else {
+            assert_false(cold);
+            assert_true(result > 0);
+        }
+    }
+    pthread_join(thread, NULL);
+    assert_true(reader.right);
+    close(file);
+    close(peer);
+}
+
 static void cancel_of_pending_move(void **state)
 {
     struct rig *rig = rig_of(state);
@@ -359,6 +412,7 @@ const struct CMUnitTest io_cases_file[] = {
     IO_CASE(move_to_slow_unix),
     IO_CASE(move_to_closed_peer),
     IO_CASE(move_of_an_odd_file),
+    IO_CASE(move_of_a_cold_file),
     IO_CASE(cancel_of_pending_move),
     IO_CASES_END,
 };

@@ -13,6 +13,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void never_early(void **state)
@@ -265,6 +266,31 @@ static void host_sleeps_on_the_descriptor(void **state)
     close(peer);
 }
 
+/* The child drops its copies; the parent's registrations are not disturbed. */
+static void fork_leaves_the_parent_alone(void **state)
+{
+    struct rig *rig = rig_of(state);
+    int peer, status;
+    unsigned slot = rig_tcp(rig, &peer);
+    pid_t child;
+    rig_recv(rig, slot);
+    rig_idle(rig, 5);
+    child = fork();
+    if (child == 0) {
+        rig->io->ops->forked(rig->io);
+        rig->io->ops->close(rig->io);
+        _exit(0);
+    }
+    assert_true(child > 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_int_equal(send(peer, "still", 5, MSG_NOSIGNAL), 5);
+    assert_true(rig_got(rig, slot, 5));
+    rig->io->ops->wake(rig->io);
+    rig_turn(rig, -1);
+    close(peer);
+}
+
 const struct CMUnitTest io_cases_wake[] = {
     IO_CASE(never_early),
     IO_CASE(no_wait_does_not_sleep),
@@ -277,6 +303,7 @@ const struct CMUnitTest io_cases_wake[] = {
     IO_CASE(poll_of_an_eventfd),
     IO_CASE(poll_of_a_regular_file),
     IO_CASE(cancel_poll),
+    IO_CASE(fork_leaves_the_parent_alone),
     IO_CASE(host_sleeps_on_the_descriptor),
     IO_CASES_END,
 };

@@ -45,9 +45,10 @@ struct rig {
     uint64_t stale; /* finds that were refused */
 };
 
-/* Runs all cases on a back end. `config` may be NULL; its owner, find and pool are set by the rig.
- * The number of failed cases. */
-int io_suite_run(const char *title, const struct io_ops *ops, const struct io_config *config);
+/* Runs all cases on a back end, and `more` of its own (or NULL). `config` may be NULL; its owner,
+ * find and pool are set by the rig. The number of failed cases. */
+int io_suite_run(const char *title, const struct io_ops *ops, const struct io_config *config,
+                 const struct CMUnitTest *more);
 
 /* A test's *state. */
 static inline struct rig *rig_of(void **state)
