@@ -48,8 +48,8 @@ enum io_op {
      (uint64_t)(slot))
 #define IO_TOKEN_WITH_OP(token, op) (((token) & ~(15ull << 60)) | (uint64_t)(op) << 60)
 
-/* A descriptor, embedded in its owner's record. On readiness back ends (io.eager) it does not block:
- * accept yields such, the verbs accept and connect make theirs so. The owner sets fd and
+/* A descriptor, embedded in its owner's record. On readiness back ends (io.eager) it does not
+ * block: accept yields such, the verbs accept and connect make theirs so. The owner sets fd and
  * IO_FD_DIRECT at birth (from an accept event: fd = result, IO_FD_DIRECT when io->direct), `flags`
  * otherwise and `spare` 0; after that only the back end writes here. */
 struct io_fd {
