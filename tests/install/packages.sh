@@ -13,7 +13,7 @@ for name in libweir0 libweir-dev weir; do
     fi
 done
 
-build=$(dirname "$WEIR_BUILD")/package
+build=$WEIR_BUILD/package
 [ -f "$WEIR_SOURCE/CMakePresets.json" ]
 (cd "$WEIR_SOURCE" && cmake --preset package -B "$build") >"$scratch/log" ||
     { cat "$scratch/log"; fail "configure"; }
