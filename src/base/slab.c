@@ -43,7 +43,7 @@ int slab_init(struct slab *slab, size_t record_size, uint32_t limit)
     while (record_size << (log2 + 1) <= 1u << CHUNK_BYTES_LOG2)
         log2++;
     /* Large records in large numbers: larger chunks, so that there are not too many of them. */
-    while (limit >> log2 >= CHUNKS_MAX)
+    while ((limit - 1) >> log2 >= CHUNKS_MAX)
         log2++;
     WEIR_ASSERT(log2 <= RECORDS_LOG2_MAX);
     slab->record_size = record_size;
