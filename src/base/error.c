@@ -2,11 +2,11 @@
 
 #include <string.h>
 
-#define ERROR_TEXT(name, number, text)                                                             \
-    case number:                                                                                   \
+#define ERROR_TEXT(name, number, text) \
+    case number:                       \
         return text;
-#define ERROR_NAME(name, number, text)                                                             \
-    case number:                                                                                   \
+#define ERROR_NAME(name, number, text) \
+    case number:                       \
         return "WEIR_E" #name;
 
 const char *weir_error_text(int error)

@@ -82,7 +82,7 @@ uint64_t histogram_quantile(const struct histogram *histogram, double quantile)
         if (seen < rank)
             continue;
         uint64_t value = i == HISTOGRAM_CELLS - 1 ? histogram->max : cell_end(i);
-        return value > histogram->max ? histogram->max
+        return value > histogram->max   ? histogram->max
                : value < histogram->min ? histogram->min
                                         : value;
     }

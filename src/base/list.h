@@ -9,7 +9,7 @@ struct list {
     struct list *next, *prev;
 };
 
-#define weir_container(pointer, type, member)                                                      \
+#define weir_container(pointer, type, member) \
     ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 static inline void list_init(struct list *list)
