@@ -25,20 +25,28 @@ static _Thread_local bool in_sink;
 
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
-/* A fork while another thread is in the sink would leave the child a lock that nobody opens. */
+/* A fork while another thread is in the sink would leave the child a lock that nobody opens: so it
+ * is taken for the fork. The child gets a new one, because the old one still counts the threads
+ * that wait for it and do not exist there. */
 static void before_fork(void)
 {
     pthread_rwlock_wrlock(&lock);
 }
 
-static void after_fork(void)
+static void after_fork_in_parent(void)
 {
     pthread_rwlock_unlock(&lock);
 }
 
+static void after_fork_in_child(void)
+{
+    static const pthread_rwlock_t fresh = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
+    memcpy(&lock, &fresh, sizeof(lock));
+}
+
 static void handle_forks(void)
 {
-    pthread_atfork(before_fork, after_fork, after_fork);
+    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
 /* With the lock held for writing. */
