@@ -67,16 +67,13 @@ static bool admit(struct mpsc *queue, uint64_t bytes)
     return false;
 }
 
-/* Puts a node at the end of the list. */
-static void append(struct mpsc *queue, struct mpsc_node *node)
+/* Makes a node the last one; returns the one before it, which the caller links to it. */
+static struct mpsc_node *become_last(struct mpsc *queue, struct mpsc_node *node)
 {
     atomic_store_explicit(&node->next, NULL, memory_order_relaxed);
     /* Release: whoever takes this node as its predecessor sees the NULL above before it links.
      * Acquire: this is the other side, so our link cannot be overwritten by that NULL. */
-    struct mpsc_node *last = atomic_exchange_explicit(&queue->tail, node, memory_order_acq_rel);
-    /* Publishes the node (and what its owner wrote into it) to the consumer's acquire load.
-     * Sequentially consistent for the sake of `sleeping`, see above. */
-    atomic_store_explicit(&last->next, node, memory_order_seq_cst);
+    return atomic_exchange_explicit(&queue->tail, node, memory_order_acq_rel);
 }
 
 bool mpsc_push(struct mpsc *queue, struct mpsc_node *node, uint64_t bytes, bool reserved,
@@ -89,7 +86,10 @@ bool mpsc_push(struct mpsc *queue, struct mpsc_node *node, uint64_t bytes, bool 
     } else if (!admit(queue, bytes)) {
         return false;
     }
-    append(queue, node);
+    struct mpsc_node *last = become_last(queue, node);
+    /* Publishes the node (and what its owner wrote into it) to the consumer's acquire load.
+     * Sequentially consistent for the sake of `sleeping`, see above. */
+    atomic_store_explicit(&last->next, node, memory_order_seq_cst);
     /* The node may be popped and gone from here on; only the queue is touched. The load first: in
      * a burst all but one producer find 0 and leave the cache line shared. */
     if (atomic_load_explicit(&queue->sleeping, memory_order_seq_cst) != 0)
@@ -111,7 +111,9 @@ struct mpsc_node *mpsc_pop(struct mpsc *queue)
         /* The last node seen. If nobody is behind it, the stub goes there, so that it can leave. */
         if (atomic_load_explicit(&queue->tail, memory_order_relaxed) != head)
             return NULL; /* a producer is halfway behind it */
-        append(queue, &queue->stub);
+        struct mpsc_node *last = become_last(queue, &queue->stub);
+        /* The consumer is awake and needs to tell nobody: the next load is its own. */
+        atomic_store_explicit(&last->next, &queue->stub, memory_order_release);
         next = atomic_load_explicit(&head->next, memory_order_acquire);
         if (next == NULL)
             return NULL; /* one slipped in before the stub and is halfway */
