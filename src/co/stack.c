@@ -211,15 +211,28 @@ static uint32_t maps_allowed(void)
     return count / 2 > UINT32_MAX ? UINT32_MAX : (uint32_t)(count / 2);
 }
 
-/* EINVAL is an older kernel, or memory locked by mlockall: then other guards serve, for good. */
+/* Whether the kernel cannot read there: it answers EFAULT instead of looking for a file with the
+ * empty name. */
+static bool page_is_guarded(const char *page)
+{
+    return access(page, F_OK) < 0 && errno == EFAULT;
+}
+
+/* EINVAL is an older kernel, or memory locked by mlockall: then other guards serve, for good. The
+ * first one is tried out, since emulators (qemu-user for one) take any advice and do nothing. */
 static bool guard_install(struct stack_pool *pool, char *page)
 {
     if (pool->install_missing)
         return false;
-    if (madvise(page, pool->page_bytes, MADV_GUARD_INSTALL) == 0)
+    if (madvise(page, pool->page_bytes, MADV_GUARD_INSTALL) < 0) {
+        pool->install_missing = errno == EINVAL;
+        return false;
+    }
+    if (pool->install_proved)
         return true;
-    pool->install_missing = errno == EINVAL;
-    return false;
+    pool->install_proved = page_is_guarded(page);
+    pool->install_missing = !pool->install_proved;
+    return pool->install_proved;
 }
 
 /* A guard in the middle of a mapping cuts it: one entry for the guard and one for what follows. */

@@ -64,7 +64,8 @@ struct stack_pool {
     uint32_t warm_low; /* fewest warm ones since the last shrink: what was not needed */
     uint32_t spread;   /* which offset the next stack of a new slab gets */
     uint32_t maps_used;
-    bool install_missing; /* the kernel does not know MADV_GUARD_INSTALL */
+    bool install_missing; /* MADV_GUARD_INSTALL is not to be had */
+    bool install_proved;  /* or it is, and was seen to work */
     struct stack_stats stats;
 };
 

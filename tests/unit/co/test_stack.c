@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -251,6 +252,31 @@ static void each_guard_catches_an_overflow(void **state)
     }
 }
 
+/* Stands in for libc's: a kernel that takes any advice and does nothing, as an emulator may. */
+static bool advice_is_ignored;
+
+int madvise(void *memory, size_t size, int advice)
+{
+    if (advice_is_ignored)
+        return 0;
+    return (int)syscall(SYS_madvise, memory, size, advice);
+}
+
+static void a_guard_that_does_not_guard_is_not_trusted(void **state)
+{
+    struct stack_pool pool;
+    struct stack *stack;
+
+    advice_is_ignored = true;
+    pool_init(&pool, (struct stack_options){0});
+    stack = take(&pool);
+    advice_is_ignored = false;
+    assert_int_equal(stack->guard, STACK_GUARD_MPROTECT);
+    assert_int_equal(signal_of_write(stack, stack->low - 1), SIGSEGV);
+    stack_give(&pool, stack);
+    stack_pool_end(&pool);
+}
+
 static void guards_outlive_the_pages(void **state)
 {
     for (int guard = STACK_GUARD_INSTALL; guard <= STACK_GUARD_MPROTECT; guard++) {
@@ -444,6 +470,7 @@ int main(void)
         cmocka_unit_test(the_limit_refuses_and_recovers),
         cmocka_unit_test(no_address_space_is_an_error),
         cmocka_unit_test(each_guard_catches_an_overflow),
+        cmocka_unit_test(a_guard_that_does_not_guard_is_not_trusted),
         cmocka_unit_test(guards_outlive_the_pages),
         cmocka_unit_test(installed_guards_cost_no_map_entries),
         cmocka_unit_test(mprotect_guards_stop_at_their_share),
