@@ -156,6 +156,16 @@ static uint8_t *tail_room(struct output *out, size_t size)
     return s->chunk + s->index;
 }
 
+/* A chunk for the queue's tail: the first one small, those behind it large, for an output that grows
+ * is one that goes on growing. */
+static uint8_t *tail_chunk(weir_loop *loop, const struct output *out, size_t size, bool forced,
+                           size_t *room)
+{
+    enum { CHUNK_FIRST = 4096, CHUNK_NEXT = 16384 };
+    size_t wanted = out->count == 0 ? CHUNK_FIRST : CHUNK_NEXT;
+    return memory_take(&loop->memory, size > wanted ? size : wanted, forced, room);
+}
+
 uint8_t *output_room(weir_loop *loop, struct conn *c, struct output *out, size_t size)
 {
     uint8_t *place = tail_room(out, size);
@@ -163,7 +173,7 @@ uint8_t *output_room(weir_loop *loop, struct conn *c, struct output *out, size_t
         return place;
     size_t room;
     bool forced = c->queued_bytes < c->service->config.soft_mark_bytes;
-    uint8_t *chunk = memory_take(&loop->memory, size, forced, &room);
+    uint8_t *chunk = tail_chunk(loop, out, size, forced, &room);
     if (chunk == NULL)
         return NULL;
     struct segment *s = output_add(loop, out);
@@ -197,7 +207,7 @@ int output_copy(weir_loop *loop, struct conn *c, struct output *out, const void 
     size_t room = 0;
     uint8_t *chunk = NULL;
     if (rest != 0) {
-        chunk = memory_take(&loop->memory, rest, forced, &room);
+        chunk = tail_chunk(loop, out, rest, forced, &room);
         if (chunk == NULL)
             return WEIR_ENOMEM;
         s = output_add(loop, out);

@@ -54,8 +54,8 @@ const char *weir_http_param(weir_exchange handle, const char *name)
 {
     struct exchange *x = exchange_of(handle);
     for (unsigned i = 0; x != NULL && name != NULL && i < x->param_count; i++) {
-        if (strcmp(x->params[i].name, name) == 0)
-            return x->params[i].value;
+        if (strcmp(x->room->params[i].name, name) == 0)
+            return x->room->params[i].value;
     }
     return "";
 }

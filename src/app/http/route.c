@@ -223,9 +223,9 @@ static const struct route_node *search(const struct route_node *node, const char
 static bool params_take(struct exchange *x, const struct search *found)
 {
     for (unsigned i = 0; i < found->count; i++) {
-        x->params[i].name = found->at[i]->text;
-        x->params[i].value = decoded(x, found->raw[i]);
-        if (x->params[i].value == NULL)
+        x->room->params[i].name = found->at[i]->text;
+        x->room->params[i].value = decoded(x, found->raw[i]);
+        if (x->room->params[i].value == NULL)
             return false;
     }
     x->param_count = (uint8_t)found->count;
@@ -280,7 +280,8 @@ int route_find(struct route_node *tree, struct exchange *x, char *allowed, size_
     struct http_text path = http1_text(&request->fields, request->path);
     const char *at = path.length != 0 ? path.at + 1 : "";
     const char *end = path.length != 0 ? path.at + path.length : at;
-    struct search found = {.count = 0};
+    struct search found; /* its arrays are filled as far as count says */
+    found.count = found.steps = 0;
     const struct route_node *node = search(tree, at, end, &found);
     if (node == NULL)
         return request->method == HTTP_METHOD_OTHER ? 501 : 404;

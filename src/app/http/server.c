@@ -18,10 +18,10 @@ static struct exchange *active(struct http_server *server, const struct http_con
 
 void http_date(struct http_server *server)
 {
-    uint64_t now_s = weir__clock_wall_ns() / WEIR_S;
-    if (now_s == server->date_s)
+    if (server->loop->now_ns < server->date_until_ns)
         return;
-    server->date_s = now_s;
+    uint64_t wall_ns = weir__clock_wall_ns(), now_s = wall_ns / WEIR_S;
+    server->date_until_ns = server->loop->now_ns + (now_s + 1) * WEIR_S - wall_ns;
     http_date_format((int64_t)now_s, server->date);
 }
 

@@ -52,7 +52,7 @@ struct http_server {
     struct co_pool *coroutines;
     struct accesslog_buffer *log;
     struct mount_cache **caches; /* one a mount */
-    uint64_t date_s;
+    uint64_t date_until_ns; /* the loop's time up to which the date stands */
     char date[29];
     char keep_alive[64]; /* "Keep-Alive: timeout=…" with its CR LF */
     size_t keep_alive_size;
@@ -74,6 +74,7 @@ struct http_param {
 
 struct room { /* pooled, not cleared */
     struct http1_field rows[HTTP1_FIELDS];
+    struct http_param params[HTTP_PARAMS_MAX];
     char arena[HTTP_ARENA];
 };
 
@@ -95,7 +96,6 @@ struct exchange {
     struct co *co;              /* suspended in a verb */
     struct loop_ready ready;    /* the handler has returned after a wait */
     struct route route;
-    struct http_param params[HTTP_PARAMS_MAX];
     uint8_t param_count, answer, waits;
     bool has_body, body_ended, expects, handler_running, detached, plain, head_only;
     bool chunked, close, refusal;
