@@ -137,8 +137,7 @@ void *weir__pages_alloc(size_t size)
     size = whole_pages(size);
     if (size == 0 || !may_allocate())
         return NULL;
-    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
         return NULL;
     asan_root(memory, size);

@@ -171,8 +171,6 @@ static bool advance_within(struct wheel *wheel, uint32_t now_ms, uint32_t budget
             wheel->now_ms = now_ms;
             return false;
         }
-        if (budget == 0)
-            return true;
         wheel->now_ms += ahead_ms;
         budget = empty_slot(wheel, level, index, budget);
         if (wheel->slot[level][index] != NULL) {

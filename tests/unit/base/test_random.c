@@ -58,14 +58,15 @@ static void below_is_uniform_and_within(void **state)
         assert_in_range(seen[i], N / BOUND - 500, N / BOUND + 500);
     assert_int_equal(random_below(&random, 0), 0);
     assert_int_equal(random_below(&random, 1), 0);
-    /* A bound where half of all draws would be unfair: the lower half must not come up more. */
-    uint64_t bound = 3ull << 62, low = 0;
+    /* A bound of 3/4 of all draws: a fourth of them is one too many, and would all give multiples
+     * of 3. */
+    uint64_t bound = 3ull << 62, multiples = 0;
     for (int i = 0; i < N; i++) {
         uint64_t value = random_below(&random, bound);
         assert_true(value < bound);
-        low += value < bound / 3;
+        multiples += value % 3 == 0;
     }
-    assert_in_range(low, N / 3 - 900, N / 3 + 900);
+    assert_in_range(multiples, N / 3 - 900, N / 3 + 900);
 }
 
 static void bytes_come_from_the_kernel_or_a_simulation(void **state)
