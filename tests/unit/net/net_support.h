@@ -54,7 +54,7 @@ static inline weir_address address_of(const char *text)
 {
     struct weir_address_error error = {0};
     weir_address address;
-    char own[128];
+    char own[256];
 
     if (strncmp(text, "unix:@", 6) == 0) {
         snprintf(own, sizeof own, "%s-%d", text, (int)getpid());
