@@ -290,12 +290,10 @@ static int http_start(weir_loop *loop, struct service *service, void *app)
     if (service->config.idle_ms == LIMIT_IDLE_MS)
         service->config.idle_ms = o->idle_ms;
     uint32_t idle_s = service->config.idle_ms / 1000;
-    server->keep_alive_size = (size_t)snprintf(
-        server->keep_alive, sizeof server->keep_alive,
-        idle_s != 0 && service->config.idle_ms != WEIR_OFF
-            ? "Connection: keep-alive\r\nKeep-Alive: timeout=%u\r\n"
-            : "",
-        idle_s);
+    if (idle_s != 0 && service->config.idle_ms != WEIR_OFF)
+        server->keep_alive_size = (size_t)snprintf(
+            server->keep_alive, sizeof server->keep_alive,
+            "Connection: keep-alive\r\nKeep-Alive: timeout=%u\r\n", idle_s);
     if (result == 0)
         result = mount_start(server);
     if (result == 0)
