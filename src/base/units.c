@@ -101,7 +101,7 @@ int units_size(const char *written, uint64_t *bytes, struct text *why)
 {
     static const char letters[] = "KMGTPE";
     const char *at = written;
-    struct decimal decimal;
+    struct decimal decimal = {0, 0, 1};
     int result = read_decimal(&at, &decimal, written, why);
     if (result < 0)
         return result;
@@ -159,7 +159,7 @@ int units_duration(const char *written, uint64_t *ns, struct text *why)
     uint64_t sum = 0, last_ns = UINT64_MAX;
     const char *at = written;
     do {
-        struct decimal decimal;
+        struct decimal decimal = {0, 0, 1};
         int result = read_decimal(&at, &decimal, written, why);
         if (result < 0)
             return result;
