@@ -173,6 +173,7 @@ void *slab_take(struct slab *slab, uint32_t *slot)
         head = head_at(slab, chunk, place);
         chunk->free_head = (uint16_t)head->next_free;
         head->next_free = 0;
+        head->generation &= ~SLAB_FREE;
         asan_unpoison(head + 1, slab->record_size - sizeof(*head));
         memset(head + 1, 0, slab->record_size - sizeof(*head));
     } else {
@@ -222,6 +223,7 @@ void slab_give(struct slab *slab, uint32_t slot)
         head->generation++;
         if (chunk->generation_top < head->generation)
             chunk->generation_top = head->generation;
+        head->generation |= SLAB_FREE;
         head->next_free = chunk->free_head;
         chunk->free_head = (uint16_t)(place + 1);
         mark_open(slab, number);

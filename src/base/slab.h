@@ -4,14 +4,18 @@
 #ifndef WEIR_BASE_SLAB_H
 #define WEIR_BASE_SLAB_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 enum { SLAB_SLOT_BITS = 24, SLAB_GENERATION_BITS = 30 };
 
+/* Set in the generation of a record that is free, so that no handle ever matches it. */
+#define SLAB_FREE (1u << 31)
+
 /* Every record begins with this word; generation 0 is never handed out. */
 struct slab_head {
-    uint32_t generation; /* of the living record; of the next one when free */
+    uint32_t generation; /* of the living record; when free SLAB_FREE and the next one's, or 0 */
     uint32_t next_free;  /* while free: place + 1 of the next free one in this chunk. While it
                           * lives the record may use this word as it likes; 0 when taken */
 };
@@ -66,6 +70,13 @@ static inline void *slab_at(const struct slab *slab, uint32_t slot)
     if (__builtin_expect(memory == NULL, 0))
         return NULL;
     return memory + (slot & ((1u << slab->chunk_records_log2) - 1)) * slab->record_size;
+}
+
+/* Whether the record in a slot lives. */
+static inline bool slab_living(const struct slab *slab, uint32_t slot)
+{
+    const struct slab_head *head = slab_at(slab, slot);
+    return head != NULL && head->generation != 0 && (head->generation & SLAB_FREE) == 0;
 }
 
 #endif

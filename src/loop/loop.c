@@ -261,7 +261,7 @@ static void ops_abandon(weir_loop *loop)
 {
     for (uint32_t slot = 0; slot < loop->ops.chunk_count << loop->ops.chunk_records_log2; slot++) {
         struct loop_op *op = slab_at(&loop->ops, slot);
-        if (op == NULL || !op->in_flight || op->kind != IO_OP_POLL || op->canceled)
+        if (!slab_living(&loop->ops, slot) || op->kind != IO_OP_POLL || op->canceled)
             continue;
         op->canceled = true;
         weir_watch_cancel(op->watch);

@@ -44,8 +44,7 @@ static struct loop_op *op_take(weir_loop *loop, enum io_op kind)
 static struct io_fd *op_find(weir_loop *loop, uint64_t token)
 {
     struct loop_op *op = slab_at(&loop->ops, IO_TOKEN_SLOT(token));
-    if (op == NULL || !op->in_flight ||
-        (op->head.generation & 0xffffffu) != IO_TOKEN_GEN(token))
+    if (op == NULL || (op->head.generation & (SLAB_FREE | 0xffffffu)) != IO_TOKEN_GEN(token))
         return NULL;
     return &op->fd;
 }

@@ -16,20 +16,25 @@ int conn_get(weir_conn handle, weir_loop **loop_out, struct conn **out)
     if (handle.id == 0 || loop->net == NULL)
         return WEIR_EGONE;
     struct conn *c = conn_at(loop->net, (uint32_t)(handle.id >> 30) & 0xffffffu);
-    if (c == NULL || c->head.generation != (handle.id & 0x3fffffffu) || c->phase == CONN_FREE)
+    if (c == NULL || c->head.generation != (handle.id & 0x3fffffffu))
         return WEIR_EGONE;
     *loop_out = loop;
     *out = c;
     return 0;
 }
 
+static struct conn *conn_of_token(struct net *net, uint64_t token)
+{
+    struct conn *c = conn_at(net, IO_TOKEN_SLOT(token));
+    if (c == NULL || (c->head.generation & (SLAB_FREE | 0xffffffu)) != IO_TOKEN_GEN(token))
+        return NULL;
+    return c;
+}
+
 struct io_fd *conn_find(weir_loop *loop, uint64_t token)
 {
-    struct conn *c = conn_at(loop->net, IO_TOKEN_SLOT(token));
-    if (c == NULL || c->phase == CONN_FREE ||
-        (c->head.generation & 0xffffffu) != IO_TOKEN_GEN(token))
-        return NULL;
-    return &c->fd;
+    struct conn *c = conn_of_token(loop->net, token);
+    return c != NULL ? &c->fd : NULL;
 }
 
 struct busy *conn_busy(struct net *net, struct conn *c)
@@ -142,10 +147,8 @@ static void conn_event_connected(weir_loop *loop, struct conn *c, const struct i
 
 void conn_event(weir_loop *loop, const struct io_event *event)
 {
-    struct net *net = loop->net;
-    struct conn *c = conn_at(net, IO_TOKEN_SLOT(event->token));
-    if (c == NULL || c->phase == CONN_FREE ||
-        (c->head.generation & 0xffffffu) != IO_TOKEN_GEN(event->token)) {
+    struct conn *c = conn_of_token(loop->net, event->token);
+    if (c == NULL) {
         if ((event->flags & IO_BUFFER) != 0)
             loop->io->ops->release(loop->io, event->block);
         return;
@@ -184,7 +187,7 @@ void conn_each(struct net *net, void (*fn)(weir_loop *loop, struct conn *c, void
             slot |= (1u << net->conns.chunk_records_log2) - 1;
             continue;
         }
-        if (c->phase != CONN_FREE)
+        if (slab_living(&net->conns, slot))
             fn(net->loop, c, arg);
     }
 }

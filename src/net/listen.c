@@ -109,7 +109,7 @@ static struct listener *listener_get(weir_listener handle, weir_loop **out)
     if (loop == NULL || loop->net == NULL || handle.id >> 54 != loop->id)
         return NULL;
     struct listener *l = slab_at(&loop->net->listeners, (uint32_t)(handle.id >> 30) & 0xffffffu);
-    if (l == NULL || l->service == NULL || l->head.generation != (handle.id & 0x3fffffffu))
+    if (l == NULL || l->head.generation != (handle.id & 0x3fffffffu))
         return NULL;
     *out = loop;
     return l;

@@ -23,7 +23,7 @@ static uint64_t listener_token(const struct listener *l, enum io_op op)
 static struct listener *listener_of(struct net *net, uint64_t token)
 {
     struct listener *l = listener_at(net, IO_TOKEN_SLOT(token));
-    if (l == NULL || l->service == NULL || (l->head.generation & 0xffffffu) != IO_TOKEN_GEN(token))
+    if (l == NULL || (l->head.generation & (SLAB_FREE | 0xffffffu)) != IO_TOKEN_GEN(token))
         return NULL;
     return l;
 }
@@ -45,9 +45,8 @@ void listeners_each(struct net *net, void (*fn)(weir_loop *loop, struct listener
 {
     uint32_t slots = net->listeners.chunk_count << net->listeners.chunk_records_log2;
     for (uint32_t slot = 0; slot < slots; slot++) {
-        struct listener *l = listener_at(net, slot);
-        if (l != NULL && l->service != NULL)
-            fn(net->loop, l, arg);
+        if (slab_living(&net->listeners, slot))
+            fn(net->loop, listener_at(net, slot), arg);
     }
 }
 

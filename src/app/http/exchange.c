@@ -66,7 +66,7 @@ struct exchange *exchange_of(weir_exchange handle)
             continue;
         struct http_server *server = service->protocol;
         struct exchange *x = slab_at(&server->exchanges, slot);
-        if (x != NULL && x->server == server && x->head.generation == (handle.id & 0x3fffffffu))
+        if (x != NULL && x->head.generation == (handle.id & 0x3fffffffu))
             return x;
     }
     return NULL;

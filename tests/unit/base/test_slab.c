@@ -48,7 +48,7 @@ static uint32_t take(void)
 static uint32_t generation(uint32_t slot)
 {
     struct slab_head *head = slab_at(&slab, slot);
-    return head->generation;
+    return head->generation & ~SLAB_FREE;
 }
 
 static void records_are_aligned_zeroed_and_their_own(void **state)
