@@ -55,7 +55,8 @@ int http1_body_begin_response(struct http1_body *body, const struct http1_respon
 
 /*
  * Takes what it can from the front of p, up to one run of payload. Returns the number of bytes
- * used up, payload included, or a refusal as a negative number.
+ * used up, payload included, or a refusal as a negative number. The end comes in a call of its own
+ * behind the last run, which needs no input where the length is fixed (n may be 0 then).
  */
 ssize_t http1_body_next(struct http1_body *body, const uint8_t *p, size_t n,
                         struct http1_piece *piece);

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -46,7 +47,7 @@ static void everything_of_a_request(void **state)
                                "Connection: Upgrade, x-own\r\n"
                                "Expect: 100-continue\r\n\r\n";
     struct http1_request request;
-    struct http_text value;
+    struct http_text value = {"", 0};
 
     assert_int_equal(parse(head, &request), sizeof(head) - 1);
     assert_int_equal(request.head_bytes, sizeof(head) - 1);
@@ -228,6 +229,32 @@ static void limits_hold_to_the_byte(void **state)
     }
 }
 
+/* A row has 16 bits for the length of a name; a longer one is refused, not cut. */
+static void a_name_beyond_16_bits_is_refused(void **state)
+{
+    struct http1_limits limits = {.head_bytes = 1 << 20};
+
+    for (size_t length = UINT16_MAX - 1; length <= UINT16_MAX + 1; length++) {
+        static char head[70000];
+        struct http1_request request = {.fields = {.row = rows, .capacity = 4}};
+        struct http1_resume resume = {0, 0, 0};
+        size_t n = 0;
+        ssize_t rc;
+
+        n += (size_t)sprintf(head, "GET / HTTP/1.1\r\nHost: a\r\n");
+        memset(head + n, 'n', length);
+        n += length;
+        n += (size_t)sprintf(head + n, ": v\r\n\r\n");
+        rc = http1_parse_request((const uint8_t *)head, n, &resume, &limits, &request);
+        if (length > UINT16_MAX) {
+            assert_int_equal(rc, -HTTP1_HEAD_TOO_LARGE);
+            continue;
+        }
+        assert_int_equal(rc, n);
+        assert_int_equal(request.fields.row[1].name_length, length);
+    }
+}
+
 static void resume_is_ready_for_the_next_request(void **state)
 {
     static const char two[] =
@@ -299,6 +326,7 @@ int main(void)
         cmocka_unit_test(offsets_outlive_a_copy),
         cmocka_unit_test(storage_bounds_the_number_of_fields),
         cmocka_unit_test(limits_hold_to_the_byte),
+        cmocka_unit_test(a_name_beyond_16_bits_is_refused),
         cmocka_unit_test(resume_is_ready_for_the_next_request),
         cmocka_unit_test(what_was_scanned_is_not_read_again),
         cmocka_unit_test(refusals_have_rows),
