@@ -101,10 +101,10 @@ static void arm(struct io_uring *ring, int fd)
 uint64_t echo_bare_uring(const struct echo_job *job, const volatile int *stop)
 {
     struct io_uring ring;
-    struct io_uring_params params = {
-        .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CQSIZE |
-                 IORING_SETUP_SUBMIT_ALL,
-        .cq_entries = 4096};
+    struct io_uring_params params = {.flags = IORING_SETUP_SINGLE_ISSUER |
+                                              IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CQSIZE |
+                                              IORING_SETUP_SUBMIT_ALL,
+                                     .cq_entries = 4096};
     struct __kernel_timespec ts = {.tv_nsec = 100 * 1000 * 1000};
     struct io_uring_sqe *sqe;
     uint64_t bytes = 0;

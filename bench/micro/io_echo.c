@@ -139,8 +139,7 @@ static void dispatch(struct server *server, const struct io_event *event)
 uint64_t echo_io(const struct echo_job *job, const volatile int *stop)
 {
     struct server server = {.listener.fd = job->listener};
-    struct io_config config = {
-        .owner = &server, .find = find, .features = getenv("WEIR_FEATURES")};
+    struct io_config config = {.owner = &server, .find = find, .features = getenv("WEIR_FEATURES")};
     struct io_event event;
     const char *why = "";
 

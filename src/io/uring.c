@@ -20,6 +20,7 @@ static struct uring *make(const struct io_config *config, const char **why, int 
     ring->enter = uring_real_enter;
     ring->client.io = &ring->io;
     ring->finished_end = &ring->finished;
+    atomic_store(&ring->host_fd, -1);
     ring->setup_fd = ring->wake_fd = ring->poll_fd = -1;
     *error = weir__io_features(&ring->features, config->features, why);
     if (*error == 0) {
@@ -46,7 +47,8 @@ static int decide(struct uring *ring, const struct uring_facts *facts, const cha
     ring->poll_first = !facts->poll_first && on[IO_SWITCH_poll_first];
     ring->cancel_op = !facts->cancel_op && on[IO_SWITCH_cancel_op];
     ring->unix_oneshot = facts->unix_end;
-    ring->io.direct = ring->features.named[IO_SWITCH_direct] ? on[IO_SWITCH_direct] : config->direct;
+    ring->io.direct =
+        ring->features.named[IO_SWITCH_direct] ? on[IO_SWITCH_direct] : config->direct;
     if (!facts->no_iowait && on[IO_SWITCH_no_iowait])
         ring->wait_flags |= URING_ENTER_NO_IOWAIT;
     if (ring->io.direct && facts->direct) {
@@ -238,6 +240,9 @@ static inline void finish(struct uring *ring, const struct io_uring_cqe *cqe,
             ring->buffers.lent--;
             uring_block_return(&ring->buffers, block);
         }
+        break;
+    case IO_OP_POLL:
+        ring->polls--;
         break;
     case IO_OP_MOVE:
         if (event->result > 0)

@@ -14,15 +14,15 @@
 
 /* What this kernel's io_uring can do, found out once a process by uring_facts: asked where it
  * tells, tried where it does not. Each reason is a static text, NULL where the feature works. */
-#define URING_FACTS(XX)                                                                            \
-    XX(multishot_accept)                                                                           \
-    XX(multishot_recv)                                                                             \
-    XX(incremental)                                                                                \
-    XX(recv_cap)                                                                                   \
-    XX(poll_first)                                                                                 \
-    XX(cancel_op)                                                                                  \
-    XX(no_iowait)                                                                                  \
-    XX(direct)                                                                                     \
+#define URING_FACTS(XX)  \
+    XX(multishot_accept) \
+    XX(multishot_recv)   \
+    XX(incremental)      \
+    XX(recv_cap)         \
+    XX(poll_first)       \
+    XX(cancel_op)        \
+    XX(no_iowait)        \
+    XX(direct)           \
     XX(unix_end)
 
 struct uring_facts {
@@ -78,6 +78,7 @@ struct uring {
 
     struct uring_buffers buffers;
     struct uring_carry carry;
+    unsigned polls;     /* of foreign descriptors, in flight */
     unsigned canceling; /* operations whose cancel is asked for and whose end has not come */
     uint32_t event_max; /* the most that one event carries, bytes */
 
@@ -93,15 +94,16 @@ struct uring {
     int enter_fd;
     bool enabled;
     bool wake_armed; /* the poll of the wake eventfd is in the ring */
-    bool peeks; /* the kernel's flags tell when an enter is needed */
+    bool peeks;      /* the kernel's flags tell when an enter is needed */
 
     bool multishot_accept, multishot_recv, poll_first, cancel_op, unix_oneshot;
     uint32_t accept_flags;
 
     /* Waking, from any thread. */
     _Atomic int woken, sleeping;
-    struct pool_client client; /* jobs of the worker pool */
-    unsigned jobs;             /* that the pool has */
+    _Atomic int host_fd;                      /* poll_fd, for wakers */
+    struct pool_client client;                /* jobs of the worker pool */
+    unsigned jobs;                            /* that the pool has */
     struct io_file *finished, **finished_end; /* operations that owe only their event, in order */
     int wake_fd;
     int poll_fd;  /* the eventfd registered for a host's loop, or -1 */
@@ -118,10 +120,10 @@ struct uring {
 };
 
 /* Back end's bits in io_fd.flags: 1 << op: a cancel of that operation was asked for. */
-#define URING_FD_CANCEL(op)   (1u << (op))
-#define URING_FD_NONBLOCK     0x100u /* O_NONBLOCK is set: sendfile and splice do not block */
-#define URING_FD_KIND_KNOWN   0x200u /* whether it is a unix socket was found out */
-#define URING_FD_UNIX         0x400u
+#define URING_FD_CANCEL(op) (1u << (op))
+#define URING_FD_NONBLOCK   0x100u /* O_NONBLOCK is set: sendfile and splice do not block */
+#define URING_FD_KIND_KNOWN 0x200u /* whether it is a unix socket was found out */
+#define URING_FD_UNIX       0x400u
 
 /* Operations of the ring's own, above the ones that io.h names; their events are not yielded.
  * URING_OWN_CANCEL + op is the cancel of `op`, which finds its descriptor by the same token. */

@@ -73,8 +73,8 @@ static int choose(struct uring *ring, const struct uring_facts *facts, const cha
     const struct io_features *features = &ring->features;
     uint32_t count;
 
-    buffers->incremental = !facts->incremental && features->on[IO_SWITCH_incremental] &&
-                           !ring->config.no_incremental;
+    buffers->incremental =
+        !facts->incremental && features->on[IO_SWITCH_incremental] && !ring->config.no_incremental;
     buffers->size = chosen(features->size[IO_SIZE_block], ring->config.block_size, 4096,
                            buffers->incremental ? INCREMENTAL_SIZE : WHOLE_SIZE);
     count = chosen(features->size[IO_SIZE_blocks], ring->config.blocks, 2,

@@ -53,8 +53,7 @@ int uring_cancel(struct io *io, struct io_fd *fd, uint64_t token)
     if (op == IO_OP_FILE && uring_file_cancel(ring, token))
         return 0;
     if (op == IO_OP_FILE)
-        return queue_cancel(ring, token, IO_TOKEN(URING_OWN, 0, 0, URING_OWN_QUIET)) ? 0
-                                                                                     : -ENOBUFS;
+        return queue_cancel(ring, token, IO_TOKEN(URING_OWN, 0, 0, URING_OWN_QUIET)) ? 0 : -ENOBUFS;
     if (fd->flags & URING_FD_CANCEL(op))
         return 0; /* asked for already */
     if (!queue_cancel(ring, token, IO_TOKEN_WITH_OP(token, (uint64_t)cancel_code(op))))

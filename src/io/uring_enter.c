@@ -102,7 +102,12 @@ void uring_wake(struct io *io)
     int saved = errno;
 
     if (atomic_exchange(&ring->woken, 1) == 0 && atomic_load(&ring->sleeping)) {
+        int host = atomic_load(&ring->host_fd);
+
         while (write(ring->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+            ;
+        /* The kernel would tell the host itself, but see announce_again. */
+        while (host >= 0 && write(host, &one, sizeof(one)) < 0 && errno == EINTR)
             ;
     }
     errno = saved;
@@ -126,12 +131,14 @@ int uring_poll_fd(struct io *io)
         return result;
     }
     ring->poll_fd = fd;
+    atomic_store(&ring->host_fd, fd);
     atomic_store(&ring->sleeping, 1); /* the host sleeps, weir cannot know when */
-    uring_tell_host(ring); /* of what completed or was queued before */
+    uring_tell_host(ring);            /* of what completed or was queued before */
     return fd;
 }
 
-/* How long a loop sleeps at most while the kernel, out of memory, refuses the poll that wakes it. */
+/* How long a loop sleeps at most while the kernel, out of memory, refuses the poll that wakes it.
+ */
 enum { LOOK_NS = 10 * 1000 * 1000 };
 
 /* There is work that the kernel does not know of: a host must not sleep before the next turn. */
@@ -148,8 +155,32 @@ static unsigned kernel_flags(const struct uring *ring)
 
 static bool completions(const struct uring *ring)
 {
-    return __atomic_load_n(ring->cq_ktail, __ATOMIC_ACQUIRE) != ring->cq_head ||
-           ring->carry.left || ring->finished;
+    return __atomic_load_n(ring->cq_ktail, __ATOMIC_ACQUIRE) != ring->cq_head || ring->carry.left ||
+           ring->finished;
+}
+
+/* A write to an eventfd that the ring polls should make the kernel write the registered one too;
+ * from inside such a write it does so by a detour that, under DEFER_TASKRUN, works only once for
+ * each registration (seen on 6.18: the second is lost for good). So while descriptors are polled
+ * for a host, the eventfd is registered again in every turn. */
+static void announce_again(struct uring *ring)
+{
+    io_uring_register((unsigned)ring->setup_fd, IORING_UNREGISTER_EVENTFD, NULL, 0);
+    io_uring_register((unsigned)ring->setup_fd, IORING_REGISTER_EVENTFD, &ring->poll_fd, 1);
+    ring->io.stats.syscalls += 2;
+}
+
+/* Before completions are looked for: what comes later is announced again. */
+static int empty_host_fd(struct uring *ring)
+{
+    uint64_t count;
+
+    if (ring->polls && ring->setup_flags & IORING_SETUP_DEFER_TASKRUN)
+        announce_again(ring);
+    ring->io.stats.syscalls++;
+    if (read(ring->poll_fd, &count, sizeof(count)) < 0 && errno != EAGAIN && errno != EINTR)
+        return -errno;
+    return 0;
 }
 
 /* The kernel took nothing: out of memory, or completions must be taken first. Gives it time to
@@ -216,12 +247,9 @@ int uring_wait(struct io *io, int64_t timeout_ns)
             return result;
     }
     if (__builtin_expect(ring->poll_fd >= 0, 0)) {
-        uint64_t count;
-
-        /* Emptied before completions are looked for: what comes later is announced again. */
-        io->stats.syscalls++;
-        if (read(ring->poll_fd, &count, sizeof(count)) < 0 && errno != EAGAIN && errno != EINTR)
-            return -errno;
+        result = empty_host_fd(ring);
+        if (result < 0)
+            return result;
     }
     if (kernel_flags(ring) & IORING_SQ_CQ_OVERFLOW) {
         /* The kernel keeps what found no room; an enter moves it into the queue. */

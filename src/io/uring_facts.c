@@ -25,9 +25,9 @@ static bool supported(const struct io_uring_probe *probe, unsigned op)
 static const char *check_floor(const struct trial *trial, const struct io_uring_probe *probe)
 {
     static const uint8_t needed[] = {
-        IORING_OP_ACCEPT,       IORING_OP_CONNECT,  IORING_OP_RECV,    IORING_OP_SEND,
-        IORING_OP_SENDMSG,      IORING_OP_CLOSE,    IORING_OP_READ,    IORING_OP_WRITE,
-        IORING_OP_ASYNC_CANCEL, IORING_OP_POLL_ADD, IORING_OP_FSYNC,   IORING_OP_OPENAT2,
+        IORING_OP_ACCEPT,       IORING_OP_CONNECT,  IORING_OP_RECV,  IORING_OP_SEND,
+        IORING_OP_SENDMSG,      IORING_OP_CLOSE,    IORING_OP_READ,  IORING_OP_WRITE,
+        IORING_OP_ASYNC_CANCEL, IORING_OP_POLL_ADD, IORING_OP_FSYNC, IORING_OP_OPENAT2,
         IORING_OP_STATX,
     };
     static const unsigned features = IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE |

@@ -95,9 +95,8 @@ bool uring_file_finished(struct uring *ring, struct io_event *event)
 
 static int submit_job(struct uring *ring, struct io_file *file)
 {
-    int error = ring->config.pool
-                    ? weir__pool_submit(ring->config.pool, &ring->client, file)
-                    : WEIR_ENOTSUP;
+    int error = ring->config.pool ? weir__pool_submit(ring->config.pool, &ring->client, file)
+                                  : WEIR_ENOTSUP;
 
     if (error < 0)
         return error;

@@ -13,7 +13,7 @@ struct quirk {
     const char *reason;
 };
 
-#define ACCEPT_REASON                                                                              \
+#define ACCEPT_REASON \
     "kernels 6.3 to 6.7 could yield a false descriptor (liburing issue 1062): one accept each"
 #define UNIX_REASON                                                                                \
     "kernels 6.17 to 6.19 could miss the end of a unix stream (liburing issue 1549): one receive " \

@@ -122,7 +122,8 @@ int uring_send(struct io *io, struct io_fd *fd, const struct iovec *iov, unsigne
     if (flags & IO_SEND_MORE)
         sqe->msg_flags |= MSG_MORE;
     if (flags & IO_SEND_NOWAIT)
-        sqe->msg_flags |= MSG_DONTWAIT; /* otherwise the kernel keeps the block until there is room */
+        sqe->msg_flags |=
+            MSG_DONTWAIT; /* otherwise the kernel keeps the block until there is room */
     else if (flags & IO_SEND_BLOCKED && ring->poll_first)
         sqe->ioprio = IORING_RECVSEND_POLL_FIRST;
     sqe->user_data = token;
@@ -141,6 +142,7 @@ int uring_poll(struct io *io, struct io_fd *fd, unsigned mask, uint64_t token)
     uring_sqe_fd(sqe, fd);
     sqe->poll32_events = uring_poll_mask(mask);
     sqe->user_data = token;
+    ring->polls++;
     ring->in_flight++;
     return IO_PENDING;
 }
@@ -161,10 +163,10 @@ static int queue_linger(struct uring *ring, struct io_fd *fd)
     sqe->opcode = IORING_OP_URING_CMD;
     uring_sqe_fd(sqe, fd);
     sqe->flags |= IOSQE_IO_HARDLINK | IOSQE_CQE_SKIP_SUCCESS;
-    sqe->off = URING_SOCKET_SETSOCKOPT;              /* cmd_op */
+    sqe->off = URING_SOCKET_SETSOCKOPT;                 /* cmd_op */
     sqe->addr = SOL_SOCKET | (uint64_t)SO_LINGER << 32; /* level, optname */
-    sqe->splice_fd_in = sizeof(ring->reset);          /* optlen */
-    sqe->addr3 = (uintptr_t)&ring->reset;             /* optval */
+    sqe->splice_fd_in = sizeof(ring->reset);            /* optlen */
+    sqe->addr3 = (uintptr_t)&ring->reset;               /* optval */
     sqe->user_data = IO_TOKEN(URING_OWN, 0, 0, URING_OWN_QUIET);
     return 0;
 }

@@ -23,8 +23,8 @@ struct answer {
 /* The flags that weir will use, if the kernel has them: some faults show only with them. */
 int trial_open(struct trial *trial)
 {
-    struct io_uring_params params = {.flags = IORING_SETUP_SINGLE_ISSUER |
-                                              IORING_SETUP_DEFER_TASKRUN};
+    struct io_uring_params params = {.flags =
+                                         IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN};
     int error;
 
     *trial = (struct trial){0};
@@ -306,7 +306,7 @@ const char *trial_poll_first(const struct trial *trial)
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return "poll-first could not be tried: no socket";
     sqe = entry_of(trial, IORING_OP_SEND, pair[0], 1);
-    sqe->addr = (uintptr_t)"weir";
+    sqe->addr = (uintptr_t) "weir";
     sqe->len = 4;
     sqe->ioprio = IORING_RECVSEND_POLL_FIRST;
     sqe->msg_flags = MSG_NOSIGNAL;
@@ -329,8 +329,7 @@ const char *trial_cancel_op(const struct trial *trial)
     sqe->cancel_flags = IORING_ASYNC_CANCEL_FD | URING_CANCEL_OP;
     sqe->len = IORING_OP_POLL_ADD;
     for (int i = 0; i < 2 && works; i++)
-        works = take(trial, &answer) &&
-                answer.result == (answer.token == 1 ? -ECANCELED : 0);
+        works = take(trial, &answer) && answer.result == (answer.token == 1 ? -ECANCELED : 0);
     clean(trial, pair[0], pair[1]);
     return works ? NULL : "kernel before 6.6: a missed cancel is repeated by token only";
 }

@@ -96,22 +96,51 @@ static void take_recv(struct rig *rig, const struct io_event *event)
     if (event->flags & IO_MORE)
         return;
     slot->recv_on = false;
-    if (event->result > 0 || event->result == -ENOBUFS)
+    if (event->result > 0 && slot->wanted)
         rig_recv(rig, IO_TOKEN_SLOT(event->token)); /* ended without cause */
-    else
+    else if (event->result == -ENOBUFS && slot->wanted)
+        rig->line[rig->line_length++] = IO_TOKEN_SLOT(event->token);
+    else if (event->result <= 0)
         slot->end = event->result;
+}
+
+/* Those that found no block get their turn one by one, so that none is always the last. */
+static void serve_line(struct rig *rig)
+{
+    unsigned slot;
+    if (rig->line_length == 0 || !rig->io->ops->blocks_free(rig->io))
+        return;
+    slot = rig->line[0];
+    memmove(rig->line, rig->line + 1, --rig->line_length * sizeof(rig->line[0]));
+    if (rig->slot[slot].used && rig->slot[slot].wanted && !rig->slot[slot].recv_on)
+        rig_recv(rig, slot);
+}
+
+/* An accept that ended with a connection is armed again, as a listener does; so every connection is
+ * seen as one of many. */
+static void rearm_accept(struct rig *rig, struct io_event *event)
+{
+    if (event->result < 0 || event->flags & IO_MORE)
+        return;
+    assert_int_equal(rig->io->ops->accept(rig->io, rig_fd(rig, IO_TOKEN_SLOT(event->token)),
+                                          event->token),
+                     IO_PENDING);
+    event->flags |= IO_MORE;
 }
 
 unsigned rig_turn(struct rig *rig, int ms)
 {
     struct io_event event;
     unsigned count = 0;
+    serve_line(rig);
     assert_int_equal(rig->io->ops->wait(rig->io, ms < 0 ? -1 : ms * 1000000LL), 0);
     while (rig->io->ops->next(rig->io, &event) == 1) {
         count++;
         if (IO_TOKEN_OP(event.token) == IO_OP_RECV) {
             take_recv(rig, &event);
         } else {
+            if (IO_TOKEN_OP(event.token) == IO_OP_ACCEPT)
+                rearm_accept(rig, &event);
             assert_true(rig->logged < RIG_LOG);
             rig->log[rig->logged++] = (struct rig_event){event.token, event.result, event.flags};
         }
@@ -246,7 +275,7 @@ unsigned rig_unix(struct rig *rig, int *peer)
 void rig_recv(struct rig *rig, unsigned slot)
 {
     assert_false(rig->slot[slot].recv_on);
-    rig->slot[slot].recv_on = true;
+    rig->slot[slot].recv_on = rig->slot[slot].wanted = true;
     rig->slot[slot].end = 1;
     assert_int_equal(
         rig->io->ops->recv(rig->io, rig_fd(rig, slot), rig_token(rig, slot, IO_OP_RECV)),
@@ -278,6 +307,7 @@ bool rig_ended(struct rig *rig, unsigned slot)
 
 void rig_pause(struct rig *rig, unsigned slot)
 {
+    rig->slot[slot].wanted = false;
     if (!rig->slot[slot].recv_on)
         return;
     rig->io->ops->cancel(rig->io, rig_fd(rig, slot), rig_token(rig, slot, IO_OP_RECV));
@@ -380,7 +410,8 @@ int io_suite_run(const char *title, const struct io_ops *ops, const struct io_co
                  const struct CMUnitTest *more)
 {
     const struct CMUnitTest *const lists[] = {io_cases_stream, io_cases_listen, io_cases_wake,
-                                              io_cases_file, more};
+                                              io_cases_file,   io_cases_end,    io_cases_block,
+                                              more};
     static struct CMUnitTest all[128];
     size_t count = 0;
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)

@@ -21,6 +21,7 @@ struct rig_slot {
     bool used;
     bool keep;        /* received bytes are kept in `got`, not only counted */
     bool recv_on;     /* a receive is in flight */
+    bool wanted;      /* it is armed again when it ends without cause: not paused */
     bool recv_rearm;  /* arm again after a final event with no cause */
     int end;          /* result of the last final receive event; 1: none yet */
     uint64_t bytes;   /* received */
@@ -43,6 +44,7 @@ struct rig {
     struct rig_event log[RIG_LOG]; /* everything but received bytes */
     unsigned logged;
     uint64_t stale; /* finds that were refused */
+    unsigned line[RIG_SLOTS], line_length; /* receivers that wait for a block, in order */
 };
 
 /* Runs all cases on a back end, and `more` of its own (or NULL). `config` may be NULL; its owner,
@@ -104,7 +106,7 @@ void rig_sleep_ms(int ms);
 
 /* The cases, by file. Each list ends with a NULL name. */
 extern const struct CMUnitTest io_cases_stream[], io_cases_listen[], io_cases_wake[],
-    io_cases_file[];
+    io_cases_file[], io_cases_end[], io_cases_block[];
 
 #define IO_CASE(name)                              \
     {                                              \

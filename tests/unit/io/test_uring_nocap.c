@@ -1,0 +1,8 @@
+#include "io_suite.h"
+
+/* Large receives are cut by weir, as on kernels before 6.17. */
+int main(void)
+{
+    const struct io_config config = {.features = "-recv_cap"};
+    return io_suite_run("uring -recv_cap", &weir__io_uring, &config, NULL);
+}
