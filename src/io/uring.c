@@ -58,14 +58,15 @@ static int decide(struct uring *ring, const struct uring_facts *facts, const cha
     return 0;
 }
 
-static void end(struct uring *ring, bool forked)
+static void end(struct uring *ring)
 {
-    if (!forked) {
+    if (!ring->forked) {
         weir__pool_quiet(&ring->client);
         uring_teardown(ring);
     }
-    uring_buffers_close(ring, forked);
+    uring_buffers_close(ring);
     weir__free(ring->arena);
+    weir__free(ring->scratch);
     weir__free(ring);
 }
 
@@ -88,7 +89,7 @@ static int uring_open(struct io **io, const struct io_config *config, const char
     if (error == 0)
         error = uring_buffers_open(ring, facts, why);
     if (error < 0) {
-        end(ring, false);
+        end(ring);
         return error;
     }
     ring->peeks = ring->setup_flags & IORING_SETUP_TASKRUN_FLAG ||
@@ -103,11 +104,11 @@ static void uring_close(struct io *io)
     struct uring *ring = uring_of(io);
 
     WEIR_ASSERT(ring->in_flight == 0);
-    end(ring, false);
+    end(ring);
 }
 
 /* In the child the rings are not mapped and the registered descriptor is not there; the numbers
- * are copies, and closing them takes nothing from the parent. */
+ * are copies, and closing them takes nothing from the parent. What is left to do is to close. */
 static void uring_forked(struct io *io)
 {
     struct uring *ring = uring_of(io);
@@ -116,7 +117,8 @@ static void uring_forked(struct io *io)
     close(ring->wake_fd);
     if (ring->poll_fd >= 0)
         close(ring->poll_fd);
-    end(ring, true);
+    ring->forked = true;
+    ring->in_flight = 0;
 }
 
 static unsigned uring_in_flight(struct io *io)
@@ -245,8 +247,7 @@ static inline void finish(struct uring *ring, const struct io_uring_cqe *cqe,
         ring->polls--;
         break;
     case IO_OP_MOVE:
-        if (event->result > 0)
-            event->result = 0; /* revents: there is room, or an error that sendfile will tell */
+        uring_move_event(ring, event);
         break;
     default:
         break;

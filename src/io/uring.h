@@ -92,7 +92,7 @@ struct uring {
     unsigned enter_flags; /* on every call */
     unsigned wait_flags;  /* on a call that may sleep */
     int enter_fd;
-    bool enabled;
+    bool enabled, forked;
     bool wake_armed; /* the poll of the wake eventfd is in the ring */
     bool peeks;      /* the kernel's flags tell when an enter is needed */
 
@@ -106,9 +106,9 @@ struct uring {
     unsigned jobs;                            /* that the pool has */
     struct io_file *finished, **finished_end; /* operations that owe only their event, in order */
     int wake_fd;
-    int poll_fd;  /* the eventfd registered for a host's loop, or -1 */
-    int setup_fd; /* the ring's own descriptor */
-    int spare_pipe[2];
+    int poll_fd;      /* the eventfd registered for a host's loop, or -1 */
+    int setup_fd;     /* the ring's own descriptor */
+    uint8_t *scratch; /* takes what is read only to have it in memory; made when needed */
 
     struct io_config config;
     struct io_features features;
@@ -123,6 +123,8 @@ struct uring {
 #define URING_FD_CANCEL(op) (1u << (op))
 #define URING_FD_NONBLOCK   0x100u /* O_NONBLOCK is set: sendfile and splice do not block */
 #define URING_FD_KIND_KNOWN 0x200u /* whether it is a unix socket was found out */
+#define URING_FD_WARMING    0x800u /* the ring reads what the move is to send */
+#define URING_FD_WARMED     0x1000u
 #define URING_FD_UNIX       0x400u
 
 /* Operations of the ring's own, above the ones that io.h names; their events are not yielded.
@@ -155,7 +157,7 @@ const char *uring_setup_why(int error);
 
 /* Receive blocks (uring_buffers.c). */
 int uring_buffers_open(struct uring *ring, const struct uring_facts *facts, const char **why);
-void uring_buffers_close(struct uring *ring, bool forked);
+void uring_buffers_close(struct uring *ring);
 void uring_block_return(struct uring_buffers *buffers, unsigned block);
 void uring_hold(struct io *io, unsigned block);
 void uring_release(struct io *io, unsigned block);
@@ -180,6 +182,8 @@ bool uring_file_cancel(struct uring *ring, uint64_t token);
 bool uring_file_finished(struct uring *ring, struct io_event *event);
 int uring_move(struct io *io, struct io_fd *socket, int file, int64_t *offset, size_t size,
                unsigned flags, uint64_t token, int *result);
+
+void uring_move_event(struct uring *ring, struct io_event *event);
 
 /* What the kernel can do (uring_facts.c), the plan's rows (uring_plan.c), kernels known to be bad
  * (uring_quirks.c: the reason, or NULL). */

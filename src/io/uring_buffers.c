@@ -143,13 +143,13 @@ int uring_buffers_open(struct uring *ring, const struct uring_facts *facts, cons
     return 0;
 }
 
-/* `forked`: in a child the entries are not mapped (MADV_DONTFORK), and something else may be where
+/* In a forked child the entries are not mapped (MADV_DONTFORK), and something else may be where
  * they were. */
-void uring_buffers_close(struct uring *ring, bool forked)
+void uring_buffers_close(struct uring *ring)
 {
     struct uring_buffers *buffers = &ring->buffers;
 
-    if (buffers->entry && !forked)
+    if (buffers->entry && !ring->forked)
         weir__pages_free(buffers->entry, buffers->ring_bytes);
     if (buffers->memory)
         weir__pages_free(buffers->memory, buffers->memory_bytes);

@@ -7,7 +7,13 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "io/sendfile.h"
+
+enum {
+    MOVE_MOST = 1024 * 1024, /* bytes of one move: neither reader nor disk may hold the loop */
+    WARM_PIECE = 256 * 1024,
+};
 
 /* The answer to an install, which the kernel gives while it submits. NULL: not there, the
  * completion queue is full. */
@@ -86,32 +92,82 @@ static int await_room(struct uring *ring, struct io_fd *socket, uint64_t token)
     return IO_PENDING;
 }
 
+/* What is not in memory would hold the loop until the disk has it: the ring reads it first, into
+ * nothing, and the move yields 0 like one that waited for room. False: the loop waits itself. */
+static bool await_disk(struct uring *ring, struct io_fd *socket, int file, int64_t offset,
+                       size_t size, uint64_t token)
+{
+    struct io_uring_sqe *sqe;
+
+    if (!ring->scratch)
+        ring->scratch = weir__alloc(WARM_PIECE);
+    sqe = ring->scratch ? uring_sqe(ring) : NULL;
+    if (!sqe)
+        return false;
+    sqe->opcode = IORING_OP_READ;
+    sqe->fd = file;
+    sqe->addr = (uintptr_t)ring->scratch;
+    sqe->len = (uint32_t)(size < WARM_PIECE ? size : WARM_PIECE);
+    sqe->off = (uint64_t)offset;
+    sqe->user_data = token;
+    socket->flags |= URING_FD_WARMING;
+    ring->in_flight++;
+    return true;
+}
+
+/* The end of a wait for room or for the disk: there is something to do, or an error that sendfile
+ * will tell. After the disk the next move does not ask again whether it must wait, lest a machine
+ * that drops pages faster than it reads them never gets on. */
+void uring_move_event(struct uring *ring, struct io_event *event)
+{
+    struct io_fd *socket = ring->config.find(ring->config.owner, event->token);
+
+    if (socket && socket->flags & URING_FD_WARMING) {
+        socket->flags &= (uint16_t)~URING_FD_WARMING;
+        if (!(socket->flags & URING_FD_CANCEL(IO_OP_MOVE)))
+            socket->flags |= URING_FD_WARMED;
+    }
+    if (event->result != -ECANCELED)
+        event->result = 0;
+}
+
+static int send_file(struct io *io, struct io_fd *socket, int file, int64_t *offset, size_t size)
+{
+    int number = uring_number(io, socket), sent;
+
+    if (number < 0)
+        return number;
+    sent = unblock(socket, number);
+    if (sent == 0) {
+        io->stats.syscalls += 3;
+        sent = weir__sendfile(number, file, offset, size);
+    }
+    uring_number_done(io, socket, number);
+    return sent;
+}
+
 int uring_move(struct io *io, struct io_fd *socket, int file, int64_t *offset, size_t size,
                unsigned flags, uint64_t token, int *result)
 {
     struct uring *ring = uring_of(io);
-    ssize_t sent;
-    int number, error;
+    bool nowait = flags & IO_SEND_NOWAIT;
+    int sent;
 
-    if (flags & IO_SEND_BLOCKED && !(flags & IO_SEND_NOWAIT))
+    if (flags & IO_SEND_BLOCKED && !nowait)
         return await_room(ring, socket, token);
-    number = uring_number(io, socket);
-    if (number < 0)
-        return number;
-    error = unblock(socket, number);
-    if (error == 0) {
-        io->stats.syscalls += 3;
-        if (size > MOST_BYTES)
-            size = MOST_BYTES;
-        sent = weir__sendfile(number, file, offset, size);
-    } else {
-        sent = error;
-    }
-    uring_number_done(io, socket, number);
-    if (sent == -EAGAIN && !(flags & IO_SEND_NOWAIT))
+    if (size > MOVE_MOST)
+        size = MOVE_MOST;
+    if (socket->flags & URING_FD_WARMED)
+        size = size < WARM_PIECE ? size : WARM_PIECE; /* what was read, and no more */
+    else if (!nowait && !weir__file_cached(file, *offset, size) &&
+             await_disk(ring, socket, file, *offset, size, token))
+        return IO_PENDING;
+    sent = send_file(io, socket, file, offset, size);
+    if (sent == -EAGAIN && !nowait)
         return await_room(ring, socket, token);
+    socket->flags &= (uint16_t)~URING_FD_WARMED;
     if (sent >= 0 && (size_t)sent < size)
         io->stats.short_sends++;
-    *result = (int)sent;
+    *result = sent;
     return IO_DONE;
 }

@@ -347,17 +347,18 @@ static void move_of_a_cold_file(void **state)
     assert_true(weir__file_cached(file, MOVED, 100));
     assert_int_equal(fsync(file), 0);
     assert_int_equal(posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED), 0);
-    if (!rig->io->hot_block || weir__file_cached(file, 0, MOVED)) {
+    if (weir__file_cached(file, 0, MOVED)) {
         close(file);
         close(peer);
-        skip_because("a ring, or a file system that is memory itself");
+        skip_because("a file system that is memory itself");
     }
     /* Canceled while the worker is at it; the rig waits for the job when it closes. */
     how = rig->io->ops->move(rig->io, rig_fd(rig, slot), file, &offset, MOVED, 0, token, &result);
     assert_int_equal(how, IO_PENDING);
     assert_int_equal(offset, 0);
     assert_int_equal(rig->io->ops->cancel(rig->io, rig_fd(rig, slot), token), 0);
-    assert_int_equal(rig_final(rig, token), -ECANCELED);
+    result = rig_final(rig, token); /* or the disk was faster */
+    assert_true(result == -ECANCELED || result == 0);
     while (rig->io->ops->in_flight(rig->io) != 0)
         rig_turn(rig, 100);
     assert_false(rig_take(rig, token, &result));

@@ -16,19 +16,26 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* How much longer than asked for it slept. */
+static uint64_t oversleep(struct rig *rig, int64_t time_ns)
+{
+    struct io_event event;
+    uint64_t begin = rig_now_ns(), took;
+    assert_int_equal(rig->io->ops->wait(rig->io, time_ns), 0);
+    took = rig_now_ns() - begin;
+    assert_int_equal(rig->io->ops->next(rig->io, &event), 0);
+    assert_true(took >= (uint64_t)time_ns);
+    return took - (uint64_t)time_ns;
+}
+
 static void never_early(void **state)
 {
     static const int64_t times_ns[] = {1000, 50000, 300000, 1000000, 7300000, 20000000, 700000000};
-    struct rig *rig = rig_of(state);
-    struct io_event event;
     for (unsigned i = 0; i < sizeof(times_ns) / sizeof(times_ns[0]); i++) {
-        uint64_t begin = rig_now_ns(), took;
-        assert_int_equal(rig->io->ops->wait(rig->io, times_ns[i]), 0);
-        took = rig_now_ns() - begin;
-        assert_int_equal(rig->io->ops->next(rig->io, &event), 0);
-        assert_true(took >= (uint64_t)times_ns[i]);
-        if (took > (uint64_t)times_ns[i] + 20000000u) /* the machine is shared: only gross errors */
-            fail_msg("slept %llu ns for %lld", (unsigned long long)took, (long long)times_ns[i]);
+        /* The machine is shared: late once in a while is not its fault, late always is. */
+        for (int tries = 5; oversleep(rig_of(state), times_ns[i]) > 20000000u; tries--)
+            if (tries == 0)
+                fail_msg("slept too long for %lld", (long long)times_ns[i]);
     }
 }
 
