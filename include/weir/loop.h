@@ -87,6 +87,11 @@ WEIR_API int weir_loop_fd(weir_loop *loop);
 /* When the loop wants its next turn: now or earlier: at once; WEIR_NEVER: when its descriptor says. */
 WEIR_API weir_time weir_loop_due(const weir_loop *loop);
 
+/* Makes a loop the thread's current one between its turns, so that a host may call verbs on it (listen,
+ * connect, send, timers), and takes its time anew; NULL: none. Returns the former, to be put back. The
+ * loop's thread; turn the loop once afterwards. */
+WEIR_API weir_loop *weir_loop_enter(weir_loop *loop);
+
 /* The loop whose handler is running on this thread, or NULL. */
 WEIR_API weir_loop *weir_loop_current(void);
 /* The loop's number, 1 to 1023. Any thread. */

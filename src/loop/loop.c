@@ -339,6 +339,13 @@ weir_time weir_loop_due(const weir_loop *loop)
     return loop_timers_due(loop);
 }
 
+weir_loop *weir_loop_enter(weir_loop *loop)
+{
+    if (loop != NULL && loop_mine(loop) && !loop->in_turn)
+        loop_clock(loop);
+    return loop_enter(loop);
+}
+
 weir_loop *weir_loop_current(void)
 {
     return weir__current;

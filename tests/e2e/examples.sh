@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# ctest: timeout=240
+# Every example, run as its own comment says, on every back end.
+set -u
+bin=${WEIR_BIN:?}/examples
+temporary=$(mktemp -d)
+passed=0 failed=0 pid=
+trap 'test -z "$pid" || kill -KILL "$pid" 2>/dev/null; rm -rf "$temporary"' EXIT
+
+check() { # check NAME EXPECTED ACTUAL
+    if [ "$2" = "$3" ]; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        printf 'failed: %s on %s\n  expected: %q\n  was:      %q\n' "$1" "$WEIR_BACKEND" "$2" "$3"
+    fi
+}
+
+listening() { # waits until something listens at unix:PATH
+    for _ in $(seq 100); do
+        [ -S "$1" ] && return 0
+        sleep 0.05
+    done
+    echo "failed: nothing listens at $1"
+    failed=$((failed + 1))
+}
+
+start() { # start NAME ARGS...
+    "$bin/$1" "${@:2}" 2>"$temporary/errors" &
+    pid=$!
+    listening "$temporary/$1"
+}
+
+stop() { # stop NAME: a clean end after TERM
+    kill -TERM "$pid"
+    wait "$pid"
+    check "$1 ends in order" 0 $?
+    check "$1 says nothing" "" "$(cat "$temporary/errors")"
+    pid=
+}
+
+talk() { timeout 10 nc -N -U "$temporary/$1"; }
+
+head -c 3000000 /dev/urandom >"$temporary/random"
+sum=$(sha256sum <"$temporary/random")
+
+all() {
+    local u="unix:$temporary" c
+    start echo "$u/echo"
+    check 'echo small' hello "$(printf hello | talk echo)"
+    check 'echo large' "$sum" "$(talk echo <"$temporary/random" | sha256sum)"
+    check 'connect' "$sum" "$("$bin/connect" "$u/echo" <"$temporary/random" | sha256sum)"
+    check 'connect refused' 1 "$("$bin/connect" "$u/nobody" </dev/null 2>/dev/null; echo $?)"
+    local echo_pid=$pid
+    start proxy "$u/proxy" "$u/echo"
+    check 'proxy small' hello "$(printf hello | talk proxy)"
+    check 'proxy large' "$sum" "$(talk proxy <"$temporary/random" | sha256sum)"
+    stop proxy
+    pid=$echo_pid
+    stop echo
+    start lines "$u/lines"
+    check 'lines' $'HELLO\nWORLD' "$(printf 'hello\r\nworld\n' | talk lines)"
+    stop lines
+    start chat "$u/chat"
+    { sleep 0.3; printf 'hi\n'; sleep 0.3; } | talk chat >"$temporary/a" &
+    local speaker=$!
+    { sleep 0.8; } | talk chat >"$temporary/b"
+    wait "$speaker"
+    check 'chat' hi "$(sed 's/^[0-9]*: //' "$temporary/b")"
+    stop chat
+    start hello "$u/hello"
+    check 'hello' 'Hello, you!' "$(curl -s --unix-socket "$temporary/hello" http://x/hello/you)"
+    stop hello
+    start wait "$u/wait"
+    c=(curl -s --unix-socket "$temporary/wait")
+    check 'wait' 'waited 100 ms' "$("${c[@]}" http://x/sleep/100)"
+    check 'upload' '3000000 bytes' "$("${c[@]}" -H Expect: --data-binary "@$temporary/random" http://x/count)"
+    check 'upload, continued' '3000000 bytes' \
+        "$("${c[@]}" -H 'Expect: 100-continue' --data-binary "@$temporary/random" http://x/count)"
+    check 'upload, chunked' '3000000 bytes' \
+        "$("${c[@]}" -H 'Transfer-Encoding: chunked' --data-binary "@$temporary/random" http://x/count)"
+    check 'pieces' $'tick\ntick\ntick' "$("${c[@]}" http://x/ticks/3)"
+    stop wait
+}
+
+for WEIR_BACKEND in uring epoll poll select; do
+    export WEIR_BACKEND
+    all
+done
+
+# Embedding: the host ends when its standard input does.
+for WEIR_BACKEND in uring epoll; do
+    export WEIR_BACKEND
+    mkfifo "$temporary/fifo.$WEIR_BACKEND"
+    "$bin/embed" "unix:$temporary/embed" <"$temporary/fifo.$WEIR_BACKEND" 2>"$temporary/errors" &
+    pid=$!
+    exec 9>"$temporary/fifo.$WEIR_BACKEND"
+    listening "$temporary/embed"
+    check 'embedded echo' "$sum" "$(talk embed <"$temporary/random" | sha256sum)"
+    exec 9>&-
+    wait "$pid"
+    check 'embed ends' "0 $(true)" "$? $(cat "$temporary/errors")"
+    pid=
+done
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
