@@ -10,7 +10,7 @@ target_compile_options(weir_flags INTERFACE -fvisibility=hidden -fno-common
 
 set(warnings -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes
   -Wold-style-definition -Wnested-externs -Wredundant-decls -Wvla -Wundef -Wcast-qual
-  -Wwrite-strings -Wformat=2 -Wdouble-promotion -Wimplicit-fallthrough -Wno-unused-parameter)
+  -Wwrite-strings -Wformat=2 -Wdouble-promotion -Wimplicit-fallthrough -Walloca -Wno-unused-parameter)
 if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
   list(APPEND warnings -Wlogical-op -Wduplicated-cond -Wtrampolines)
 else()

@@ -81,7 +81,8 @@ int weir__ready_wait_for_room(struct ready *r, struct io_fd *fd, uint64_t token,
 {
     int error = 0;
     WEIR_DEBUG_ASSERT(!(fd->flags & READY_SEND));
-    fd->flags = (uint16_t)((fd->flags | READY_SEND | move) & ~(READY_ROOM | READY_STRAY_OUT));
+    fd->flags =
+        (uint16_t)((fd->flags | READY_SEND | move) & ~(unsigned)(READY_ROOM | READY_STRAY_OUT));
     if (!r->edge || !(fd->flags & READY_HAS_OUT))
         error = r->kind->watch(r, fd, token);
     if (error != 0) {

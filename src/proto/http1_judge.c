@@ -177,7 +177,7 @@ static int judge_line(const uint8_t *p, const uint8_t *end, const struct http1_b
     if (start)
         return judge_start_line(bounds->kind, line);
     rc = judge_field_line(line);
-    taken = resume->lines - (bounds->kind != HTTP1_KIND_TRAILERS);
+    taken = resume->lines - (bounds->kind != HTTP1_KIND_TRAILERS ? 1u : 0u);
     if (rc == LINE_GOOD && taken >= bounds->fields)
         return -(int)HTTP1_TOO_MANY_FIELDS;
     return rc;
