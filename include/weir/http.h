@@ -84,6 +84,13 @@ static inline int weir_http_serve_files(weir_http_app *app, const char *prefix,
     return weir__http_files(app, prefix, directory, options, sizeof *options);
 }
 
+/* Answers "/" with weir's own page: for a server that was given nothing to serve. 0 or an error. */
+WEIR_API int weir_http_welcome(weir_http_app *app);
+
+/* Opens the access log again, after it was renamed: what is written from now on goes to a new file of the
+ * old name. When that fails the old one is written on, and why is logged. Any thread. */
+WEIR_API void weir_http_reopen_logs(weir_http_app *app);
+
 /* Fills a service for weir_run or weir_listen; then change what you like of it. */
 WEIR_API void weir__http_service(weir_http_app *app, const char *listen, weir_service *out,
                                  size_t size);

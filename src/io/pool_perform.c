@@ -49,10 +49,14 @@ int weir__pool_perform(struct io_file *file)
                 statx(file->fd, file->path, (int)file->flags, (unsigned)file->mode, file->statx));
             break;
         case IO_FILE_READ:
-            result = counted(pread(file->fd, file->buffer, once(file->size), file->offset));
+            result = counted(file->offset < 0 ? read(file->fd, file->buffer, once(file->size))
+                                              : pread(file->fd, file->buffer, once(file->size),
+                                                      file->offset));
             break;
         case IO_FILE_WRITE:
-            result = counted(pwrite(file->fd, file->buffer, once(file->size), file->offset));
+            result = counted(file->offset < 0 ? write(file->fd, file->buffer, once(file->size))
+                                              : pwrite(file->fd, file->buffer, once(file->size),
+                                                       file->offset));
             break;
         case IO_FILE_SYNC:
             result = counted(fsync(file->fd));
@@ -74,6 +78,8 @@ int weir__pool_perform(struct io_file *file)
 static bool read_cached(struct io_file *file)
 {
     const struct iovec iov = {file->buffer, once(file->size)};
+    if (file->offset < 0) /* part of a stream would be lost */
+        return false;
     ssize_t got = preadv2(file->fd, &iov, 1, file->offset, RWF_NOWAIT);
     if (got < 0 || (size_t)got != iov.iov_len)
         return false;

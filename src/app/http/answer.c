@@ -7,15 +7,17 @@
 #include "app/http/errorpage.h"
 #include "app/http/server.h"
 
+bool answer_possible(const struct exchange *x)
+{
+    return x->conn != NULL && x->conn->phase == CONN_OPEN &&
+           (conn_flags(x->conn) & CONN_OUTPUT_SHUT) == 0;
+}
+
 static struct exchange *answering(weir_exchange handle, int *result)
 {
     struct exchange *x = exchange_of(handle);
-    *result = WEIR_EGONE;
-    if (x == NULL || x->conn == NULL || x->conn->phase != CONN_OPEN ||
-        (conn_flags(x->conn) & CONN_OUTPUT_SHUT) != 0)
-        return NULL;
-    *result = 0;
-    return x;
+    *result = x != NULL && answer_possible(x) ? 0 : WEIR_EGONE;
+    return *result == 0 ? x : NULL;
 }
 
 /* The whole answer is queued; one whose handler is not running is looked at again by the loop. */
@@ -58,7 +60,7 @@ static uint8_t *write_head(struct exchange *x, struct output *out, unsigned stat
     struct http_server *server = x->server;
     const weir_http_app *app = server->app;
     size_t type_size = type != NULL ? strlen(type) : 0, fields = HTTP_ARENA - x->fields_from;
-    size_t room = HTTP_HEAD_ROOM + type_size + fields + app->extra_head_size + extra;
+    size_t room = HTTP_HEAD_ROOM + type_size + x->premade_size + fields + app->extra_head_size + extra;
     uint8_t *place = output_room(server->loop, x->conn, out, room);
     if (place == NULL)
         return NULL;
@@ -69,6 +71,8 @@ static uint8_t *write_head(struct exchange *x, struct output *out, unsigned stat
     if (type != NULL)
         http1_write_field(&w, (struct http_text){"Content-Type", 12},
                           (struct http_text){type, type_size});
+    if (x->premade_size != 0)
+        http1_write_raw(&w, x->premade, x->premade_size);
     if (fields != 0)
         http1_write_raw(&w, x->room->arena + x->fields_from, fields);
     if (app->extra_head_size != 0)
@@ -172,33 +176,37 @@ int answer_begin(struct exchange *x, unsigned status, const char *type, int64_t 
     return 0;
 }
 
-int weir_http_set(weir_exchange handle, const char *name, const char *value)
+int answer_field(struct exchange *x, const char *name, struct http_text value)
 {
     static const char *const own[] = {"content-length", "transfer-encoding", "connection",
                                       "keep-alive", "date"};
-    int result;
-    struct exchange *x = answering(handle, &result);
-    if (x == NULL)
-        return result;
     if (x->answer != ANSWER_NONE)
         return WEIR_EMISUSE;
-    if (name == NULL || value == NULL)
-        return WEIR_EINVALID;
     for (unsigned i = 0; i < sizeof own / sizeof *own; i++) {
         if (strcasecmp(name, own[i]) == 0)
             return WEIR_EINVALID;
     }
-    size_t name_size = strlen(name), value_size = strlen(value);
-    size_t size = name_size + value_size + 4;
+    size_t name_size = strlen(name), size = name_size + value.length + 4;
     if (size > x->fields_from - x->arena_used)
         return WEIR_ETOOBIG;
     char *place = x->room->arena + x->fields_from - size;
     struct http1_writer w = http1_writer_on(place, size);
-    http1_write_field(&w, (struct http_text){name, name_size}, (struct http_text){value, value_size});
+    http1_write_field(&w, (struct http_text){name, name_size}, value);
     if (w.error != 0)
         return WEIR_EINVALID;
     x->fields_from -= (uint32_t)size;
     return 0;
+}
+
+int weir_http_set(weir_exchange handle, const char *name, const char *value)
+{
+    int result;
+    struct exchange *x = answering(handle, &result);
+    if (x == NULL)
+        return result;
+    if (name == NULL || value == NULL)
+        return WEIR_EINVALID;
+    return answer_field(x, name, (struct http_text){value, strlen(value)});
 }
 
 int weir_http_respond(weir_exchange handle, unsigned status, const char *type, weir_view body)

@@ -85,11 +85,10 @@ bool exchange_keep_head(struct exchange *x)
 {
     struct http1_fields *fields = &x->request.fields;
     uint32_t size = x->request.head_bytes;
-    if (fields->base == NULL || (const char *)fields->base == x->room->arena ||
-        fields->base == x->big_head)
+    if (fields->base == NULL || x->head_kept)
         return true;
     /* Half of the arena at most: the rest is for parameters and the answer's fields. */
-    void *copy = x->arena_used == 0 && size <= HTTP_ARENA / 2 ? exchange_alloc(x, size) : NULL;
+    void *copy = size <= HTTP_ARENA / 2 ? exchange_alloc(x, size) : NULL;
     if (copy == NULL) {
         x->big_head = memory_take(&x->server->loop->memory, size, false, &x->big_head_room);
         copy = x->big_head;
@@ -98,6 +97,7 @@ bool exchange_keep_head(struct exchange *x)
         return false;
     memcpy(copy, fields->base, size);
     fields->base = copy;
+    x->head_kept = true;
     return true;
 }
 
@@ -156,12 +156,12 @@ bool exchange_step(struct exchange *x)
     if (x->conn == NULL || x->answer != ANSWER_ENDED)
         return false;
     struct conn *c = x->conn;
+    accesslog_add(x); /* now: the head may not be there any more when the body has been read away */
     if (!x->body_ended && !x->close) {
         if (body_discardable(x))
             return false; /* body_feed reads it away and comes here again */
         x->close = true;
     }
-    accesslog_add(x);
     bool close = x->close, body_ended = x->body_ended;
     struct http_conn *h = c->session;
     exchange_give(x);
@@ -178,6 +178,7 @@ bool exchange_step(struct exchange *x)
 
 void exchange_abandon(struct exchange *x)
 {
+    accesslog_add(x);
     x->conn = NULL;
     x->close = true;
     if (x->on_body != NULL && !x->body_ended) {

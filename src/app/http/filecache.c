@@ -290,6 +290,7 @@ static struct filecache_entry *attach(struct filecache *cache, struct http_text 
         return NULL;
     if (old)
         detach(cache, old);
+    entry->cache = cache;
     entry->hash = hash;
     entry->checked_ms = now_ms;
     entry->key_length = (uint16_t)path.length;

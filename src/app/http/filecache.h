@@ -64,6 +64,7 @@ struct filecache_entry {
     struct filecache_file file;
     char etag[ETAG_SIZE];
     struct list link; /* in the order of eviction */
+    struct filecache *cache; /* whose it is: who gives it back may know nothing else */
     char key[];
 };
 

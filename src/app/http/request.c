@@ -50,6 +50,40 @@ weir_view weir_http_header(weir_exchange handle, const char *name)
     return view_of(http1_field_value(&x->request.fields, (unsigned)row));
 }
 
+static bool field_join(struct exchange *x, enum http_name name, struct http_text *value)
+{
+    const struct http1_fields *fields = &x->request.fields;
+    size_t size = 0;
+    for (unsigned i = 0; i < fields->count; i++)
+        size += fields->row[i].id == name ? (size_t)fields->row[i].value_length + 2 : 0;
+    char *joined = exchange_alloc(x, size), *at = joined;
+    if (joined == NULL)
+        return false;
+    for (unsigned i = 0; i < fields->count; i++) {
+        if (fields->row[i].id != name)
+            continue;
+        struct http_text part = http1_field_value(fields, i);
+        if (at != joined) {
+            memcpy(at, ", ", 2);
+            at += 2;
+        }
+        memcpy(at, part.at, part.length);
+        at += part.length;
+    }
+    *value = (struct http_text){joined, (size_t)(at - joined)};
+    return true;
+}
+
+bool request_field(struct exchange *x, enum http_name name, struct http_text *value)
+{
+    const struct http1_fields *fields = &x->request.fields;
+    *value = (struct http_text){NULL, 0};
+    if ((fields->repeated & HTTP_NAME_BIT(name)) != 0)
+        return field_join(x, name, value);
+    http1_fields_get(fields, name, value);
+    return true;
+}
+
 const char *weir_http_param(weir_exchange handle, const char *name)
 {
     struct exchange *x = exchange_of(handle);

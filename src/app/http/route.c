@@ -143,12 +143,14 @@ int route_add(struct route_node *tree, const char *method, const char *pattern, 
     }
 }
 
-/* A decoded copy of a piece of the path, ending in NUL, in the exchange's arena. */
+/* A decoded copy of a piece of the path, ending in NUL, in the exchange's arena. A slash stands before
+ * it: who maps a rest of the path to files wants one, and copies nothing. */
 static const char *decoded(struct exchange *x, struct http_text raw)
 {
-    char *copy = exchange_alloc(x, raw.length + 1);
+    char *copy = exchange_alloc(x, raw.length + 2);
     if (copy == NULL)
         return NULL;
+    *copy++ = '/';
     ssize_t size = http_path_decode(raw, copy, raw.length, NULL);
     if (size < 0)
         return NULL;
@@ -292,8 +294,8 @@ int route_find(struct route_node *tree, struct exchange *x, char *allowed, size_
             return 501;
         return request->method == HTTP_OPTIONS ? 204 : 405;
     }
-    if (!params_take(x, &found))
-        return 400;
+    if (!params_take(x, &found)) /* no room: the codec has refused bad escapes */
+        return 414;
     x->route = *route;
     return 0;
 }

@@ -22,6 +22,7 @@ void http_date(struct http_server *server)
         return;
     uint64_t wall_ns = weir__clock_wall_ns(), now_s = wall_ns / WEIR_S;
     server->date_until_ns = server->loop->now_ns + (now_s + 1) * WEIR_S - wall_ns;
+    server->date_s = now_s;
     http_date_format((int64_t)now_s, server->date);
 }
 
@@ -185,6 +186,8 @@ static void http_close(weir_loop *loop, struct conn *c, weir_end end)
     h->exchange = 0;
     if (x != NULL)
         exchange_abandon(x);
+    if (h->peer != 0)
+        accesslog_forget(c->service->protocol, h);
 }
 
 static bool http_due(weir_loop *loop, struct conn *c, uint32_t *due_ms, enum weir_deadline *which)
@@ -262,6 +265,8 @@ static const struct consumer http_consumer = {
 static void http_free(void *protocol)
 {
     struct http_server *server = protocol;
+    if (server == NULL) /* it never began */
+        return;
     if (server->exchanges.used != 0) /* handlers that wait for something else than their client */
         co_cancel_all(server->loop);
     mount_stop(server);

@@ -37,8 +37,7 @@ struct weir_http_app {
     size_t extra_head_size;
     struct mount **mounts;     /* files.c */
     unsigned mount_count;
-    int access_format;         /* enum accesslog_format */
-    int access_fd;             /* -1: none */
+    struct accesslog *access;  /* log.c; NULL: none */
 };
 
 struct accesslog_buffer;
@@ -50,13 +49,14 @@ struct http_server {
     struct slab exchanges;
     struct object_pool rooms;
     struct co_pool *coroutines;
-    struct accesslog_buffer *log;
-    struct mount_cache **caches; /* one a mount */
-    uint64_t date_until_ns; /* the loop's time up to which the date stands */
+    struct accesslog_buffer *log; /* NULL: none */
+    struct mount_cache *caches;   /* one a mount */
+    uint64_t date_s, date_until_ns; /* of the date; the loop's time up to which it stands */
     char date[29];
     char keep_alive[64]; /* "Keep-Alive: timeout=…" with its CR LF */
     size_t keep_alive_size;
     uint64_t requests, refused, waited;
+    uint64_t log_lost; /* lines that the access log had no room for, or could not write */
 };
 
 /* The session of an HTTP connection: with the record all that an idle one costs. */
@@ -66,7 +66,9 @@ struct http_conn {
     struct http1_resume resume; /* of a head that has not come whole */
     uint32_t since_ms;          /* the head began to come */
     bool head_began, refused;
+    uint32_t peer;              /* of the access log: slot + 1 of its text; 0: not asked yet */
 };
+_Static_assert(sizeof(struct http_conn) <= 64, "with the record at most 200 bytes when idle");
 
 struct http_param {
     const char *name, *value;
@@ -99,6 +101,7 @@ struct exchange {
     uint8_t param_count, answer, waits;
     bool has_body, body_ended, expects, handler_running, detached, plain, head_only;
     bool chunked, close, refusal;
+    bool head_kept, logged;
     uint16_t status;
     uint64_t answer_bytes, answer_left;
     uint64_t began_ns;          /* loop's time */
@@ -113,7 +116,8 @@ struct exchange {
     weir_http_body_fn *on_body;
     void *on_body_arg;
     weir_timer timer;           /* a verb's deadline */
-    void *files;                /* state of the static file handler */
+    const char *premade;        /* fields of the answer's head that are written already */
+    size_t premade_size;
 };
 
 /* exchange.c: life */
@@ -138,6 +142,20 @@ void exchange_wake(struct exchange *x, int value);
 int answer_whole(struct exchange *x, unsigned status, const char *type, weir_view body);
 int answer_error(struct exchange *x, unsigned status, const char *cause, const char *fix);
 int answer_begin(struct exchange *x, unsigned status, const char *type, int64_t length);
+/* Whether an answer still reaches anybody. */
+bool answer_possible(const struct exchange *x);
+/* Adds a field to the head, as weir_http_set. */
+int answer_field(struct exchange *x, const char *name, struct http_text value);
+
+/* source.c: an answer that was begun takes pieces, at once and in order; then it is finished with the
+ * first error of these (the connection fails), or 0. */
+int answer_piece(struct exchange *x, weir_view view);
+int answer_piece_file(struct exchange *x, int fd, uint64_t offset, uint64_t size, bool own_fd);
+int answer_finish(struct exchange *x, int result);
+
+/* request.c: a field's value; at NULL without it. One that came several times is joined by commas in the
+ * arena (RFC 9110 section 5.3). False: no room for that. */
+bool request_field(struct exchange *x, enum http_name name, struct http_text *value);
 
 /* body.c: the request's body */
 size_t body_feed(struct exchange *x, const uint8_t *data, size_t size);
@@ -159,15 +177,20 @@ void http_date(struct http_server *server);
 void http_goes_on(weir_loop *loop, struct conn *c); /* the exchange is over: the next one */
 
 /* files.c */
-int mount_start(struct http_server *server);
+int mount_start(struct http_server *server); /* makes its caches */
 void mount_stop(struct http_server *server);
 void mounts_free(weir_http_app *app);
 
 /* log.c */
+/* Opens the log that the options name; a failure is logged with cause and fix. */
 int accesslog_open(weir_http_app *app);
 void accesslog_close(weir_http_app *app);
 int accesslog_start(struct http_server *server);
+/* Writes what is left. */
 void accesslog_stop(struct http_server *server);
+/* Adds the line of an exchange, once; while its head is still there. */
 void accesslog_add(struct exchange *x);
+/* The connection ends. */
+void accesslog_forget(struct http_server *server, struct http_conn *h);
 
 #endif

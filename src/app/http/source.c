@@ -16,7 +16,7 @@ static struct exchange *begin_source(weir_exchange handle, unsigned status, cons
     return x;
 }
 
-static int end_source(struct exchange *x, int result)
+int answer_finish(struct exchange *x, int result)
 {
     if (result < 0) { /* the head promised a body */
         conn_fail(x->server->loop, x->conn, WEIR_WHY_LIMIT, result);
@@ -28,6 +28,23 @@ static int end_source(struct exchange *x, int result)
     return 0;
 }
 
+int answer_piece(struct exchange *x, weir_view view)
+{
+    int result = weir_send(conn_handle(x->server->loop, x->conn), view);
+    if (result >= 0)
+        x->answer_bytes += view.size;
+    return result < 0 ? result : 0;
+}
+
+int answer_piece_file(struct exchange *x, int fd, uint64_t offset, uint64_t size, bool own_fd)
+{
+    int result = weir_send_file(conn_handle(x->server->loop, x->conn), fd, (int64_t)offset, size,
+                                own_fd);
+    if (result >= 0)
+        x->answer_bytes += size;
+    return result < 0 ? result : 0;
+}
+
 int weir_http_file(weir_exchange handle, unsigned status, const char *type, int fd, int64_t offset,
                    uint64_t size, bool own_fd)
 {
@@ -36,11 +53,9 @@ int weir_http_file(weir_exchange handle, unsigned status, const char *type, int 
     if (result < 0 || x->head_only) {
         if (own_fd && fd >= 0)
             close(fd);
-        return result < 0 ? result : end_source(x, 0);
+        return result < 0 ? result : answer_finish(x, 0);
     }
-    x->answer_bytes = size;
-    return end_source(x, weir_send_file(conn_handle(x->server->loop, x->conn), fd, offset, size,
-                                        own_fd));
+    return answer_finish(x, answer_piece_file(x, fd, (uint64_t)offset, size, own_fd));
 }
 
 /* A pull source between its owner and the connection: adds chunk framing, or holds it to its length. */
@@ -101,11 +116,11 @@ int weir_http_pull(weir_exchange handle, unsigned status, const char *type, int6
         return result;
     if (x->head_only) {
         pull(conn_handle(x->server->loop, x->conn), NULL, 0, arg);
-        return end_source(x, 0);
+        return answer_finish(x, 0);
     }
     struct pulled *pulled = weir__zalloc(sizeof *pulled);
     if (pulled == NULL)
-        return end_source(x, WEIR_ENOMEM);
+        return answer_finish(x, WEIR_ENOMEM);
     *pulled = (struct pulled){.pull = pull, .arg = arg, .chunked = x->chunked,
                               .ended = length < 0 && !x->chunked,
                               .left = length >= 0 ? (uint64_t)length : UINT64_MAX};
@@ -114,5 +129,5 @@ int weir_http_pull(weir_exchange handle, unsigned status, const char *type, int6
     result = weir_send_pull(conn_handle(x->server->loop, x->conn), pull_adapter, pulled);
     if (result < 0)
         weir__free(pulled);
-    return end_source(x, result);
+    return answer_finish(x, result);
 }
