@@ -113,11 +113,12 @@ static int list_read(struct list_job *job, struct listing *listing)
         close(fd);
         return result;
     }
-    struct dirent *entry;
-    while (result == 0 && (errno = 0, entry = readdir(directory)) != NULL)
-        result = list_name(job, listing, fd, entry->d_name);
-    if (result == 0)
-        result = -errno;
+    const struct dirent *entry = NULL;
+    do {
+        errno = 0;
+        entry = readdir(directory);
+        result = entry != NULL ? list_name(job, listing, fd, entry->d_name) : -errno;
+    } while (entry != NULL && result == 0);
     closedir(directory);
     return result;
 }

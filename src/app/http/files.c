@@ -164,7 +164,7 @@ static void files_handle(weir_exchange handle, void *user)
     }
     const struct http1_request *request = &v.x->request;
     /* The route's one parameter; a slash stands before it. */
-    const char *rest = v.x->params[v.x->param_count - 1].value - 1;
+    const char *rest = v.x->room->params[v.x->param_count - 1].value - 1;
     int result = filepath_map(&path, (struct http_text){rest, strlen(rest)},
                               http1_text(&request->fields, request->path), mount->options.hidden);
     if (result < 0) {
