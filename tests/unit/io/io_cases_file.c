@@ -134,6 +134,26 @@ static void call_on_a_worker(void **state)
     assert_true(call.signals_blocked);
 }
 
+static int slow_call(void *arg)
+{
+    rig_sleep_ms(20);
+    return 1;
+}
+
+/* The end of a job ends a sleep. */
+static void a_worker_wakes_the_loop(void **state)
+{
+    struct rig *rig = rig_of(state);
+    struct io_file file = {.verb = IO_FILE_CALL, .call = slow_call};
+    uint64_t begin = rig_now_ns(), token = IO_TOKEN(IO_OP_FILE, 2, 3, 1);
+    int result = 0;
+    assert_int_equal(rig->io->ops->file(rig->io, &file, token), IO_PENDING);
+    while (!rig_take(rig, token, &result))
+        rig_turn(rig, 3000);
+    assert_true(rig_now_ns() - begin < 2000000000u);
+    assert_int_equal(result, 1);
+}
+
 /* Two workers (the rig's pool) are held; eight jobs wait; the next is refused. One that waits can
  * be canceled, one that runs gives its own result. */
 static void full_queue_and_cancel(void **state)
@@ -314,6 +334,25 @@ static void move_to_closed_peer(void **state)
     close(file);
 }
 
+/* The file is shorter than was thought: short, but not for want of room. */
+static void move_beyond_the_end(void **state)
+{
+    struct rig *rig = rig_of(state);
+    int file = patterned_file(1000), result = 0, peer;
+    unsigned slot = rig_tcp(rig, &peer), flags = 0;
+    int64_t offset = 0;
+    uint8_t back[1000];
+    for (int tries = 0; tries < 5 && result != -ENODATA; tries++) {
+        result = move(rig, slot, file, &offset, 5000, flags);
+        flags = result > 0 ? IO_SEND_BLOCKED : 0;
+    }
+    assert_int_equal(result, -ENODATA);
+    assert_int_equal(offset, 1000);
+    assert_int_equal(recv(peer, back, 1000, MSG_WAITALL), 1000);
+    close(file);
+    close(peer);
+}
+
 /* Sendfile refuses some files; the bytes come all the same. */
 static void move_of_an_odd_file(void **state)
 {
@@ -404,16 +443,11 @@ static void cancel_of_pending_move(void **state)
 }
 
 const struct CMUnitTest io_cases_file[] = {
-    IO_CASE(write_sync_read_stat),
-    IO_CASE(open_files),
-    IO_CASE(call_on_a_worker),
-    IO_CASE(full_queue_and_cancel),
-    IO_CASE(many_calls),
-    IO_CASE(move_to_slow_tcp),
-    IO_CASE(move_to_slow_unix),
-    IO_CASE(move_to_closed_peer),
-    IO_CASE(move_of_an_odd_file),
-    IO_CASE(move_of_a_cold_file),
-    IO_CASE(cancel_of_pending_move),
-    IO_CASES_END,
+    IO_CASE(write_sync_read_stat),   IO_CASE(open_files),
+    IO_CASE(call_on_a_worker),       IO_CASE(a_worker_wakes_the_loop),
+    IO_CASE(full_queue_and_cancel),  IO_CASE(many_calls),
+    IO_CASE(move_to_slow_tcp),       IO_CASE(move_to_slow_unix),
+    IO_CASE(move_to_closed_peer),    IO_CASE(move_beyond_the_end),
+    IO_CASE(move_of_an_odd_file),    IO_CASE(move_of_a_cold_file),
+    IO_CASE(cancel_of_pending_move), IO_CASES_END,
 };

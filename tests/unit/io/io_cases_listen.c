@@ -207,7 +207,8 @@ static void cancel_connect(void **state)
         connect(filler[i], (struct sockaddr *)&address, size);
     }
     rig_sleep_ms(20);
-    slot = rig_add(rig, rig_socket(rig, AF_INET), false);
+    /* One that blocks: connect sees to that itself. */
+    slot = rig_add(rig, socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), false);
     token = rig_token(rig, slot, IO_OP_CONNECT);
     assert_int_equal(rig->io->ops->connect(rig->io, rig_fd(rig, slot), (struct sockaddr *)&address,
                                            size, token, &result),

@@ -122,9 +122,9 @@ static void rearm_accept(struct rig *rig, struct io_event *event)
 {
     if (event->result < 0 || event->flags & IO_MORE)
         return;
-    assert_int_equal(rig->io->ops->accept(rig->io, rig_fd(rig, IO_TOKEN_SLOT(event->token)),
-                                          event->token),
-                     IO_PENDING);
+    assert_int_equal(
+        rig->io->ops->accept(rig->io, rig_fd(rig, IO_TOKEN_SLOT(event->token)), event->token),
+        IO_PENDING);
     event->flags |= IO_MORE;
 }
 
@@ -351,25 +351,54 @@ void rig_close(struct rig *rig, unsigned slot, bool reset)
     rig->slot[slot].used = false;
 }
 
+size_t rig_fill(struct rig *rig, unsigned slot, const uint8_t *bytes, size_t size)
+{
+    size_t sent = 0;
+    for (;;) {
+        struct iovec iov = {(void *)(uintptr_t)(bytes + sent), size - sent};
+        int result = 0;
+        int how = rig->io->ops->send(rig->io, rig_fd(rig, slot), &iov, 1, IO_SEND_NOWAIT,
+                                     rig_token(rig, slot, IO_OP_SEND), &result);
+        if (how == IO_PENDING)
+            result = rig_final(rig, rig_token(rig, slot, IO_OP_SEND));
+        if (result == -EAGAIN || result == 0)
+            return sent;
+        assert_true(result > 0);
+        sent += (size_t)result;
+        assert_true(sent < size);
+    }
+}
+
 /* --- running ---------------------------------------------------------------------------------- */
+
+static int open_io(struct rig *rig, struct io_config config)
+{
+    const char *why = "no reason given";
+    int error;
+    config.owner = rig;
+    config.find = rig_find;
+    config.pool = rig->pool;
+    error = suite_ops->open(&rig->io, &config, &why);
+    if (error != 0)
+        print_error("%s: %s\n", suite_ops->name, why);
+    return error;
+}
+
+void rig_reopen(struct rig *rig, const struct io_config *config)
+{
+    assert_int_equal(rig->io->ops->in_flight(rig->io), 0);
+    rig->io->ops->close(rig->io);
+    assert_int_equal(open_io(rig, *config), 0);
+}
 
 int rig_setup(void **state)
 {
     struct rig *rig = calloc(1, sizeof(*rig));
-    const char *why = "no reason given";
-    struct io_config config = suite_config;
     assert_non_null(rig);
     rig->pool = weir__pool_new(2, 8);
     assert_non_null(rig->pool);
-    config.owner = rig;
-    config.find = rig_find;
-    config.pool = rig->pool;
-    if (suite_ops->open(&rig->io, &config, &why) != 0) {
-        print_error("%s: %s\n", suite_ops->name, why);
-        return -1;
-    }
     *state = rig;
-    return 0;
+    return open_io(rig, suite_config);
 }
 
 /* After a case that failed halfway: ends what it began, so that the report is its own failure. */
@@ -409,9 +438,9 @@ int rig_teardown(void **state)
 int io_suite_run(const char *title, const struct io_ops *ops, const struct io_config *config,
                  const struct CMUnitTest *more)
 {
-    const struct CMUnitTest *const lists[] = {io_cases_stream, io_cases_listen, io_cases_wake,
-                                              io_cases_file,   io_cases_end,    io_cases_block,
-                                              more};
+    const struct CMUnitTest *const lists[] = {io_cases_stream, io_cases_send, io_cases_listen,
+                                              io_cases_wake,   io_cases_file, io_cases_end,
+                                              io_cases_block,  more};
     static struct CMUnitTest all[128];
     size_t count = 0;
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)

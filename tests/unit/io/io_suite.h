@@ -43,7 +43,7 @@ struct rig {
     struct rig_slot slot[RIG_SLOTS];
     struct rig_event log[RIG_LOG]; /* everything but received bytes */
     unsigned logged;
-    uint64_t stale; /* finds that were refused */
+    uint64_t stale;                        /* finds that were refused */
     unsigned line[RIG_SLOTS], line_length; /* receivers that wait for a block, in order */
 };
 
@@ -61,6 +61,9 @@ static inline struct rig *rig_of(void **state)
 /* Opens and closes the back end around each case; closing asserts that nothing is in flight. */
 int rig_setup(void **state);
 int rig_teardown(void **state);
+
+/* Opens the back end anew with another configuration; nothing is in flight. */
+void rig_reopen(struct rig *rig, const struct io_config *config);
 
 /* A slot for a descriptor (which the rig then owns), and its token for an operation. */
 unsigned rig_add(struct rig *rig, int fd, bool direct);
@@ -98,6 +101,9 @@ bool rig_ended(struct rig *rig, unsigned slot); /* until rig_slot.end is set */
 void rig_pause(struct rig *rig, unsigned slot);
 /* Sends everything, waiting for room as a connection does. 0 or -errno. */
 int rig_send(struct rig *rig, unsigned slot, const void *data, size_t size);
+/* Sends without waiting until the socket is full (`size` must be more than it takes). What it took.
+ */
+size_t rig_fill(struct rig *rig, unsigned slot, const uint8_t *bytes, size_t size);
 /* Closes: cancels what is in flight first. */
 void rig_close(struct rig *rig, unsigned slot, bool reset);
 
@@ -105,8 +111,8 @@ uint64_t rig_now_ns(void);
 void rig_sleep_ms(int ms);
 
 /* The cases, by file. Each list ends with a NULL name. */
-extern const struct CMUnitTest io_cases_stream[], io_cases_listen[], io_cases_wake[],
-    io_cases_file[], io_cases_end[], io_cases_block[];
+extern const struct CMUnitTest io_cases_stream[], io_cases_send[], io_cases_listen[],
+    io_cases_wake[], io_cases_file[], io_cases_end[], io_cases_block[];
 
 #define IO_CASE(name)                              \
     {                                              \

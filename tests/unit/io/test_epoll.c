@@ -130,6 +130,49 @@ static void stray_room_is_masked(void **state)
     close(peer);
 }
 
+/* Told of once only: what a caller leaves of a harvest is still there in the next turn. */
+static void a_harvest_is_used_up(void **state)
+{
+    struct rig *rig = rig_of(state);
+    struct io_event event;
+    unsigned slot[3];
+    int peer[3];
+    for (int i = 0; i < 3; i++) {
+        slot[i] = rig_unix(rig, &peer[i]);
+        rig_recv(rig, slot[i]);
+    }
+    rig_turn(rig, 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(send(peer[i], "x", 1, 0), 1);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(rig->io->ops->wait(rig->io, 100000000), 0);
+        assert_int_equal(rig->io->ops->next(rig->io, &event), 1);
+        assert_int_equal(event.token, rig_token(rig, slot[i], IO_OP_RECV));
+        close(peer[i]);
+    }
+}
+
+/* Not drained in one turn, and told of more bytes in the next: still one read a turn. */
+static void one_read_a_turn(void **state)
+{
+    const struct io_config small = {.block_size = 10};
+    struct rig *rig = rig_of(state);
+    int peer;
+    unsigned slot;
+    rig_reopen(rig, &small);
+    slot = rig_unix(rig, &peer);
+    rig_recv(rig, slot);
+    rig_turn(rig, 0);
+    for (unsigned i = 1; i <= 20; i++) {
+        assert_int_equal(send(peer, "0123456789abcdef", 16, 0), 16);
+        rig_turn(rig, 0);
+        assert_int_equal(rig->slot[slot].reads, i);
+    }
+    assert_true(rig_got(rig, slot, 320));
+    assert_int_equal(rig->slot[slot].reads, 32);
+    close(peer);
+}
+
 /* A copy of the descriptor, in another process for instance, keeps its registration alive after it
  * is closed here. */
 static void a_copy_outlives_its_connection(void **state)
@@ -236,6 +279,8 @@ static const struct CMUnitTest cases[] = {
     IO_CASE(paused_reader_is_masked),
     IO_CASE(stray_room_is_masked),
     IO_CASE(a_copy_outlives_its_connection),
+    IO_CASE(a_harvest_is_used_up),
+    IO_CASE(one_read_a_turn),
     IO_CASE(many_cancels_at_once),
     IO_CASE(out_of_memory),
     IO_CASES_END,

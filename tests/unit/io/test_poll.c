@@ -43,6 +43,27 @@ static void the_table_grows_and_shrinks(void **state)
     }
 }
 
+/* More descriptors that are always ready than one harvest takes: the next turn looks further on. */
+static void no_place_is_starved(void **state)
+{
+    const struct io_config small = {.block_size = 1};
+    struct rig *rig = rig_of(state);
+    unsigned slot[MANY];
+    int peer[MANY];
+    rig_reopen(rig, &small);
+    for (int i = 0; i < MANY; i++) {
+        slot[i] = rig_unix(rig, &peer[i]);
+        rig_recv(rig, slot[i]);
+        assert_int_equal(send(peer[i], "abcdefghij", 10, 0), 10);
+    }
+    rig_turn(rig, 0);
+    rig_turn(rig, 0);
+    for (int i = 0; i < MANY; i++) {
+        assert_in_range(rig->slot[slot[i]].reads, 1, 2);
+        close(peer[i]);
+    }
+}
+
 /* Somebody closes a descriptor that is not his: an error, and no spin. */
 static void closed_behind_our_back(void **state)
 {
@@ -59,6 +80,7 @@ static void closed_behind_our_back(void **state)
 
 static const struct CMUnitTest cases[] = {
     IO_CASE(the_table_grows_and_shrinks),
+    IO_CASE(no_place_is_starved),
     IO_CASE(closed_behind_our_back),
     IO_CASES_END,
 };
