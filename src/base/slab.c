@@ -49,8 +49,25 @@ int slab_init(struct slab *slab, size_t record_size, uint32_t limit)
     slab->record_size = record_size;
     slab->chunk_records_log2 = log2;
     slab->limit = limit;
+    slab->generation_first = 1;
     slab->spare = NONE;
     return 0;
+}
+
+void slab_begin_at(struct slab *slab, uint32_t generation)
+{
+    WEIR_ASSERT(slab->chunk_count == 0);
+    if (generation != 0 && generation < GENERATION_LAST / 2)
+        slab->generation_first = generation;
+}
+
+uint32_t slab_generation_next(const struct slab *slab)
+{
+    uint32_t next = slab->generation_first;
+    for (uint32_t i = 0; i < slab->chunk_count; i++)
+        if (slab->chunks[i].generation_top > next)
+            next = slab->chunks[i].generation_top;
+    return next + 1;
 }
 
 void slab_free(struct slab *slab)
@@ -124,7 +141,8 @@ static uint32_t find_gone(struct slab *slab)
         return NONE; /* only after so many retired records that the slots are used up */
     if (slab->chunk_count == slab->chunk_room && !grow_table(slab))
         return NONE;
-    slab->chunks[slab->chunk_count] = (struct slab_chunk){.generation = 1, .generation_top = 1};
+    slab->chunks[slab->chunk_count] = (struct slab_chunk){
+        .generation = slab->generation_first, .generation_top = slab->generation_first};
     return slab->chunk_count++;
 }
 

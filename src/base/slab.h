@@ -38,6 +38,7 @@ struct slab {
     uint32_t chunk_records_log2; /* records a chunk: a power of two, about 64 KiB */
     uint32_t chunk_count, chunk_room;
     uint32_t used, limit;
+    uint32_t generation_first; /* of a chunk's first records */
     uint32_t spare;      /* the one empty chunk that keeps its memory; UINT32_MAX: none */
     uint32_t first_gone; /* no chunk before this one is without memory and usable */
     uint32_t open_top;   /* a bit for each word of open_words that is not 0 */
@@ -49,6 +50,11 @@ struct slab {
  * Records lie side by side from the beginning of a page: those of 64 or 128 bytes are aligned to
  * their size. Returns 0 or WEIR_EINVALID; takes no memory yet. */
 int slab_init(struct slab *slab, size_t record_size, uint32_t limit);
+/* Before the first take: begins at this generation instead of 1, for a slab whose handles must be
+ * told from those of one that was there before. One that is nearly used up is taken for 1. */
+void slab_begin_at(struct slab *slab, uint32_t generation);
+/* A generation above all that were ever handed out. */
+uint32_t slab_generation_next(const struct slab *slab);
 /* Frees all memory; the caller's records are gone with it. */
 void slab_free(struct slab *slab);
 

@@ -154,7 +154,11 @@ static int64_t sleep_ns(weir_loop *loop, weir_time deadline)
         !list_empty(&loop->ready) ||
         atomic_load_explicit(&loop->signals_pending, memory_order_relaxed) != 0)
         return 0;
-    return due == WEIR_NEVER ? -1 : (int64_t)(due - loop->now_ns);
+    if (due == WEIR_NEVER)
+        return -1;
+    /* The loop's time is that of its last turn: since then handlers have run, or a host has slept. */
+    uint64_t now_ns = weir__clock_now_ns();
+    return due > now_ns ? (int64_t)(due - now_ns) : 0;
 }
 
 /* A handler that held the loop too long is named by its turn: the log says how long. */
@@ -292,6 +296,7 @@ void weir_loop_free(weir_loop *loop)
     close_io(loop);
     loop_ops_end(loop);
     memory_end(&loop->memory);
+    loop_table_release(loop);
     loop_enter(former == loop ? NULL : former);
     weir__free(loop);
 }

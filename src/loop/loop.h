@@ -52,6 +52,7 @@ struct weir_loop {
     uint64_t now_ns;
     uint32_t now_ms; /* of the loop's clock, wraps */
     uint32_t id;
+    uint32_t generation; /* where the records of connections and listeners begin to count */
     uint64_t epoch_ns; /* now_ms counts from here */
     struct loop_hooks hooks[LOOP_OWNERS];
     struct wheel wheel;
@@ -108,7 +109,9 @@ void loop_unpin(uint32_t id);
 /* Counts forks of this process on the child's side: a loop of another mark is the parent's. */
 uint32_t loop_fork_mark(void);
 int loop_table_add(weir_loop *loop); /* sets loop->id */
+/* Other threads find it no more; its handles stay its own until the release. */
 void loop_table_remove(weir_loop *loop);
+void loop_table_release(weir_loop *loop);
 
 /* Queues a node of a floor above from any thread (see mpsc_push). 0 or WEIR_EFULL. The node begins
  * with struct loop_mail. */

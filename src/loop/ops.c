@@ -165,10 +165,13 @@ int weir_signal(weir_watch *memory, int signal_number, weir_signal_fn *fn, void 
 void loop_signals_run(weir_loop *loop)
 {
     uint64_t pending = atomic_exchange_explicit(&loop->signals_pending, 0, memory_order_acquire);
-    struct list *link = loop->signals.next;
-    while (pending != 0 && link != &loop->signals) {
+    struct list left, *link;
+    list_init(&left);
+    list_splice(&left, &loop->signals);
+    /* From one list to the other, so that a handler may end any watch and begin new ones. */
+    while ((link = list_pop(&left)) != NULL) {
         struct watch *watch = weir_container(link, struct watch, link);
-        link = link->next; /* the handler may cancel its own watch only */
+        list_push(&loop->signals, link);
         if ((pending >> watch->signal_number & 1) != 0)
             watch->signal_fn((weir_watch *)watch, watch->signal_number, watch->arg);
     }

@@ -11,7 +11,11 @@
 static struct {
     _Atomic(weir_loop *) loop;
     _Atomic uint32_t pins;
+    _Atomic bool taken;  /* by a loop, to the very end of it */
+    uint32_t generation; /* where its records begin to count; touched by whoever has taken it */
 } table[LOOP_ID_MAX + 1];
+
+static _Atomic uint32_t last_id;
 
 static _Atomic uint32_t fork_mark;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
@@ -31,18 +35,20 @@ uint32_t loop_fork_mark(void)
     return atomic_load_explicit(&fork_mark, memory_order_relaxed);
 }
 
+/* Numbers go round, so that one comes back as late as possible; and with it come generations above
+ * those of the loop that had it before, so that a handle of that one stays stale (K2). */
 int loop_table_add(weir_loop *loop)
 {
     pthread_once(&fork_once, fork_watch);
-    for (uint32_t id = 1; id <= LOOP_ID_MAX; id++) {
-        weir_loop *expected = NULL;
-        if (atomic_load_explicit(&table[id].loop, memory_order_relaxed) != NULL)
+    for (uint32_t tries = 0; tries < LOOP_ID_MAX; tries++) {
+        uint32_t id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) % LOOP_ID_MAX + 1;
+        if (atomic_exchange(&table[id].taken, true))
             continue;
         loop->id = id;
-        if (atomic_compare_exchange_strong(&table[id].loop, &expected, loop))
-            return 0;
+        loop->generation = table[id].generation;
+        atomic_store(&table[id].loop, loop);
+        return 0;
     }
-    loop->id = 0;
     return WEIR_EFULL;
 }
 
@@ -53,7 +59,14 @@ void loop_table_remove(weir_loop *loop)
     atomic_store(&table[loop->id].loop, NULL);
     while (atomic_load(&table[loop->id].pins) != 0)
         sched_yield();
-    loop->id = 0;
+}
+
+void loop_table_release(weir_loop *loop)
+{
+    if (loop->id == 0)
+        return;
+    table[loop->id].generation = loop->generation;
+    atomic_store(&table[loop->id].taken, false);
 }
 
 /* The pin is counted before the pointer is read and both are sequentially consistent: either the

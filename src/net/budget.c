@@ -44,19 +44,18 @@ static void pause_largest(weir_loop *loop)
     conn_each(net, consider, &largest);
     for (unsigned i = 0; i < largest.count; i++) {
         conn_pause(loop, largest.conns[i], CONN_PAUSED_BUDGET);
-        conn_list_add(net, largest.conns[i], CONN_LIST_BUDGET);
         net->counters.budget_pauses++;
     }
 }
 
+static void resume_one(weir_loop *loop, struct conn *c, void *arg)
+{
+    conn_unpause(loop, c, CONN_PAUSED_BUDGET);
+}
+
 static void resume_all(weir_loop *loop)
 {
-    struct net *net = loop->net;
-    struct conn *c;
-    while ((c = conn_list_first(net, CONN_LIST_BUDGET)) != NULL) {
-        conn_list_leave(net, c);
-        conn_unpause(loop, c, CONN_PAUSED_BUDGET);
-    }
+    conn_each(loop->net, resume_one, NULL);
     listeners_room(loop, NULL);
 }
 
@@ -81,5 +80,6 @@ void budget_check(weir_loop *loop)
                           "reading pauses on the largest, accepting stops",
                           loop->id, (unsigned long long)used, (unsigned long long)limit);
     net->over_budget = true;
+    listeners_hold(loop);
     pause_largest(loop);
 }

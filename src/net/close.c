@@ -57,7 +57,7 @@ void conn_close(weir_loop *loop, struct conn *c)
     if (c->phase >= CONN_FLUSHING)
         return;
     bool peer_first = (conn_flags(c) & CONN_END_TOLD) != 0;
-    if (c->error != 0) /* kept while paused: nothing more will come */
+    if ((conn_flags(c) & CONN_ERROR_HELD) != 0) /* nothing more will come */
         conn_flags(c) |= CONN_PEER_ENDED;
     cause(c, peer_first ? WEIR_WHY_PEER_FINISHED : WEIR_WHY_CLOSED, 0, WEIR_DEADLINE_NONE);
     bool connecting = c->phase == CONN_CONNECTING;
@@ -125,21 +125,28 @@ static void flushed(weir_loop *loop, struct conn *c)
     conn_deadline(loop, c);
 }
 
+/* Asks for the end of one operation. Where the back end has no room to ask it is asked again in the
+ * next turn. */
+static void stop_one(weir_loop *loop, struct conn *c, enum io_op op, uint32_t canceled)
+{
+    int result = loop->io->ops->cancel(loop->io, &c->fd, conn_token(c, op));
+    if (result == -ENOMEM || result == -ENOBUFS)
+        conn_list_add(loop->net, c, CONN_LIST_READY);
+    else
+        conn_flags(c) |= canceled;
+}
+
 /* Asks for the end of what is in flight; true when nothing is any more. */
 static bool stopped(weir_loop *loop, struct conn *c)
 {
     uint32_t flags = conn_flags(c);
-    if ((flags & (CONN_RECV_ARMED | CONN_RECV_CANCELED)) == CONN_RECV_ARMED) {
-        conn_flags(c) |= CONN_RECV_CANCELED;
-        loop->io->ops->cancel(loop->io, &c->fd, conn_token(c, IO_OP_RECV));
-    }
+    if ((flags & (CONN_RECV_ARMED | CONN_RECV_CANCELED)) == CONN_RECV_ARMED)
+        stop_one(loop, c, IO_OP_RECV, CONN_RECV_CANCELED);
     if ((flags & (CONN_SENDING | CONN_SEND_CANCELED)) == CONN_SENDING) {
-        conn_flags(c) |= CONN_SEND_CANCELED;
         bool connecting = (flags & CONN_CONNECT_SENT) != 0;
         bool moving = c->busy != NULL && c->busy->inflight_move;
-        loop->io->ops->cancel(
-            loop->io, &c->fd,
-            conn_token(c, connecting ? IO_OP_CONNECT : moving ? IO_OP_MOVE : IO_OP_SEND));
+        stop_one(loop, c, connecting ? IO_OP_CONNECT : moving ? IO_OP_MOVE : IO_OP_SEND,
+                 CONN_SEND_CANCELED);
     }
     return (flags & (CONN_RECV_ARMED | CONN_SENDING)) == 0;
 }
@@ -161,16 +168,16 @@ void conn_close_step(weir_loop *loop, struct conn *c)
     if (c->busy != NULL)
         output_clear(loop, c, &c->busy->out);
     wheel_cancel(&loop->wheel, &c->timer);
-    c->phase = CONN_CLOSING;
-    int result = 0;
+    conn_list_leave(loop->net, c);
+    int how = IO_DONE, result = 0;
     bool reset = (conn_flags(c) & CONN_RESET) != 0;
-    if (c->fd.fd < 0) {
-        c->phase = CONN_CLOSED;
+    if (c->fd.fd >= 0)
+        how = loop->io->ops->close_fd(loop->io, &c->fd, reset, conn_token(c, IO_OP_CLOSE), &result);
+    if (how == -ENOBUFS || how == -ENOMEM) { /* a direct descriptor, and no room to ask: again */
+        conn_list_add(loop->net, c, CONN_LIST_READY);
         return;
     }
-    int how = loop->io->ops->close_fd(loop->io, &c->fd, reset, conn_token(c, IO_OP_CLOSE), &result);
-    if (how != IO_PENDING)
-        c->phase = CONN_CLOSED;
+    c->phase = how == IO_PENDING ? CONN_CLOSING : CONN_CLOSED;
 }
 
 void conn_event_closed(weir_loop *loop, struct conn *c, int result)
@@ -185,6 +192,7 @@ void conn_end(weir_loop *loop, struct conn *c)
     struct service *service = c->service;
     weir_end end = {(enum weir_why)c->why, (enum weir_deadline)c->deadline, c->error};
     WEIR_ASSERT(c->phase == CONN_CLOSED && (conn_flags(c) & (CONN_RECV_ARMED | CONN_SENDING)) == 0);
+    conn_flags(c) |= CONN_DIRTY; /* what on_close calls must not put it into the list again */
     filters_close(loop, c);
     if (service->consumer->close != NULL && (conn_flags(c) & CONN_REFUSED) == 0)
         service->consumer->close(loop, c, end);

@@ -95,6 +95,7 @@ void conn_established(weir_loop *loop, struct conn *c)
 {
     c->phase = CONN_OPENING;
     c->read_ms = c->write_ms = c->opened_ms = loop->now_ms;
+    conn_idle_begin(loop, c);
     if (c->service->filter_count != 0) {
         int result = filters_open(loop, c);
         if (result < 0) {

@@ -32,6 +32,7 @@ enum conn_flags {
     CONN_RECV_CANCELED = 1 << 1,  /* and has been asked to end */
     CONN_SENDING = 1 << 2,        /* a send or move is in flight */
     CONN_DIRTY = 1 << 3,          /* in the list of those to be flushed */
+    CONN_ERROR_HELD = 1 << 4,     /* `error` came while paused and is not told yet */
     CONN_PAUSED_USER = 1 << 5,    /* weir_pause */
     CONN_PAUSED_MARK = 1 << 6,    /* output is above the soft mark */
     CONN_PAUSED_BUDGET = 1 << 7,  /* the loop is over its memory budget */
@@ -61,6 +62,8 @@ enum conn_flags {
 #define CONN_PAUSED                                                                                \
     (CONN_PAUSED_USER | CONN_PAUSED_MARK | CONN_PAUSED_BUDGET | CONN_PAUSED_PROTO |                \
      CONN_PAUSED_PIPE)
+/* Paused for a reason that is not the peer's: it cannot be called idle. */
+#define CONN_PAUSED_WAITING (CONN_PAUSED_BUDGET | CONN_PAUSED_PROTO | CONN_PAUSED_PIPE)
 
 struct busy;
 struct service;
@@ -79,7 +82,7 @@ struct conn {
     uint32_t opened_ms, read_ms, write_ms;
     uint32_t queued_bytes;      /* of output held for the caller */
     uint8_t phase, why, deadline, list;
-    int32_t error;              /* the first one, or one that is not told yet while paused */
+    int32_t error;              /* the first one; with CONN_ERROR_HELD not told yet */
     uint32_t dirty_next;        /* slot + 1 of the next one to be flushed */
 };
 _Static_assert(sizeof(struct conn) == 128, "an idle connection costs 128 bytes");
@@ -120,7 +123,7 @@ struct source { /* what does not fit a segment */
     weir_pull_fn *pull;
     void *arg;
     int fd;
-    bool own_fd, waits, ended;
+    bool own_fd, waits, woken, ended;
     uint8_t fd_count;
     int fds[LIMIT_FDS_MAX];
 };
@@ -187,6 +190,7 @@ struct service {
     uint32_t conns;              /* living ones, on this loop */
     uint32_t refs;               /* listeners + connections */
     uint32_t refusing;           /* connections being told that there is no room */
+    uint32_t hold_max;           /* of the consumer; of frames: the largest */
     struct list link;            /* in net.services */
     uint64_t source_key;         /* config pointer of weir_connect's caller, to share the copy */
     bool retired;
@@ -196,8 +200,9 @@ struct service {
 };
 
 /* Lists that a connection may wait in, one at a time. READY: has held input to be delivered, or more
- * output than fits a turn. BLOCKS: in line for a receive block. BUDGET: paused for lack of memory. */
-enum conn_list { CONN_LIST_NONE, CONN_LIST_READY, CONN_LIST_BLOCKS, CONN_LIST_BUDGET, CONN_LISTS };
+ * output than fits a turn, or something that the back end had no room for. BLOCKS: in line for a
+ * receive block. */
+enum conn_list { CONN_LIST_NONE, CONN_LIST_READY, CONN_LIST_BLOCKS, CONN_LISTS };
 
 struct conn_queue { /* slots + 1 of the ends */
     uint32_t first, last, count;
@@ -291,6 +296,9 @@ void conn_ready_run(weir_loop *loop);
 void conn_pause(weir_loop *loop, struct conn *c, uint32_t flag);
 void conn_unpause(weir_loop *loop, struct conn *c, uint32_t flag);
 int conn_hold(weir_loop *loop, struct conn *c, const void *data, size_t size);
+/* Output above the soft mark pauses reading at once, so that a handler that only answers what it
+ * reads never meets the hard cap: true when it did. */
+bool conn_marked(weir_loop *loop, struct conn *c);
 void conn_blocks_check(weir_loop *loop);
 
 /* lists.c */
@@ -322,6 +330,18 @@ void output_end(weir_loop *loop, struct output *out); /* gives its memory back; 
 uint8_t *output_room(weir_loop *loop, struct conn *c, struct output *out, size_t size);
 void output_wrote(struct conn *c, struct output *out, size_t size);
 
+/* How full the output is: HIGH, above the soft mark: readers pause; LOW: at half of it. Many small
+ * pieces count like many bytes. */
+enum output_level { OUTPUT_LOW, OUTPUT_BETWEEN, OUTPUT_HIGH };
+enum output_level conn_output_level(struct conn *c);
+/* The end of a queue before several views are added, for taking them back when one is refused. */
+struct output_end {
+    uint32_t count, tail_index;
+    uint64_t tail_size;
+};
+struct output_end output_end_now(struct output *out);
+void output_take_back(weir_loop *loop, struct conn *c, struct output *out, struct output_end end);
+
 /* flush.c */
 void conn_dirty(weir_loop *loop, struct conn *c);
 void conn_flush(weir_loop *loop, struct conn *c);
@@ -336,11 +356,19 @@ static inline bool conn_unsent(const struct conn *c)
 
 /* deadline.c */
 void conn_deadline(weir_loop *loop, struct conn *c); /* (re)starts the one timer if needed */
+/* The first byte has come (or gone, where the service speaks first): from now on idle time counts,
+ * which may end sooner than what the timer was started for. */
+static inline void conn_deadline_began(weir_loop *loop, struct conn *c)
+{
+    if (c->service->config.idle_ms < c->service->config.first_byte_ms)
+        conn_deadline(loop, c);
+}
+void conn_idle_begin(weir_loop *loop, struct conn *c); /* the times of on_idle count from now */
 void conn_event_timer(weir_loop *loop, struct wheel_node *node);
 
 /* loans.c: memory lent by weir_own */
 struct loans *loans_new(void);
-void loans_free(struct loans *loans);
+void loans_free(weir_loop *loop); /* gives everything back first */
 bool loans_owed(const struct loans *loans);
 void loan_done(weir_loop *loop, uint32_t index);
 void loans_run(weir_loop *loop); /* calls the release callbacks that are owed */
@@ -353,6 +381,7 @@ void filters_output(weir_loop *loop, struct conn *c); /* pumps from the top down
 struct output *filters_top(struct conn *c);           /* what waits above the highest */
 uint32_t filters_held(struct conn *c);
 bool filters_busy(const struct conn *c); /* output is on its way through them */
+int filters_unblock(weir_loop *loop, struct conn *c); /* output_unblock for their queues */
 void filters_close(weir_loop *loop, struct conn *c);
 
 /* service.c */
@@ -375,6 +404,7 @@ void listeners_stop(weir_loop *loop);
 /* Serves a descriptor that was accepted here or by another loop. */
 void listener_adopt(weir_loop *loop, struct service *service, int fd, bool direct);
 void listeners_room(weir_loop *loop, struct service *service); /* a connection left: accept again */
+void listeners_hold(weir_loop *loop); /* accepting stops until listeners_room */
 void listener_event(weir_loop *loop, const struct io_event *event);
 void listener_timer(weir_loop *loop, struct wheel_node *node);
 struct io_fd *listener_find(weir_loop *loop, uint64_t token);

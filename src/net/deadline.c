@@ -9,11 +9,12 @@ struct due { /* the earliest so far */
 };
 enum { DUE_READER_IDLE = 16, DUE_WRITER_IDLE, DUE_BOTH_IDLE };
 
+/* `from_ms` was cut to the millisecond that had begun: one more, so that nothing is early. */
 static void sooner(struct due *due, uint32_t from_ms, uint32_t span_ms, uint32_t which)
 {
     if (span_ms == WEIR_OFF)
         return;
-    uint32_t at_ms = from_ms + (span_ms < INT32_MAX ? span_ms : INT32_MAX);
+    uint32_t at_ms = from_ms + (span_ms < INT32_MAX ? span_ms + 1 : INT32_MAX);
     if (due->any && (int32_t)(at_ms - due->at_ms) >= 0)
         return;
     *due = (struct due){true, at_ms, which};
@@ -29,6 +30,13 @@ static struct idle_told *told_of(struct conn *c)
     if (!c->service->idle_told)
         return NULL;
     return (struct idle_told *)(void *)((char *)c->session + c->service->told_offset);
+}
+
+void conn_idle_begin(weir_loop *loop, struct conn *c)
+{
+    struct idle_told *told = told_of(c);
+    if (told != NULL)
+        told->reader_ms = told->writer_ms = told->both_ms = loop->now_ms;
 }
 
 static void due_idle_events(struct conn *c, struct due *due)
@@ -74,7 +82,7 @@ static void due_open(weir_loop *loop, struct conn *c, struct due *due)
                  (conn_flags(c) & CONN_CLIENT) != 0;
     if (!began)
         sooner(due, c->opened_ms, config->first_byte_ms, WEIR_DEADLINE_FIRST_BYTE);
-    else if ((conn_flags(c) & (CONN_PAUSED_PROTO | CONN_PAUSED_PIPE | CONN_PAUSED_BUDGET)) == 0)
+    else if ((conn_flags(c) & CONN_PAUSED_WAITING) == 0)
         sooner(due, later(c->read_ms, c->write_ms), config->idle_ms, WEIR_DEADLINE_IDLE);
 }
 

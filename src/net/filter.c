@@ -176,10 +176,24 @@ static bool source_fill(weir_loop *loop, struct conn *c, struct output *above)
     return output_pull(loop, c, above);
 }
 
+int filters_unblock(weir_loop *loop, struct conn *c)
+{
+    struct filter_stack *stack = stack_of(c);
+    for (uint32_t i = 0; stack != NULL && i < stack->count; i++)
+        if (output_unblock(loop, &stack->levels[i].above, 0) < 0)
+            return WEIR_ENOMEM;
+    return 0;
+}
+
+static const struct output *level_below(const struct filter_stack *stack, const struct conn *c,
+                                        uint32_t index)
+{
+    return index == 0 ? &c->busy->out : &stack->levels[index - 1].above;
+}
+
 static bool level_room(const struct filter_stack *stack, const struct conn *c, uint32_t index)
 {
-    const struct output *below = index == 0 ? &c->busy->out : &stack->levels[index - 1].above;
-    return below->unsent_bytes <= c->service->config.soft_mark_bytes;
+    return level_below(stack, c, index)->unsent_bytes <= c->service->config.soft_mark_bytes;
 }
 
 /* One level: gives the filter what waits above it. */
@@ -188,6 +202,8 @@ static void level_pump(weir_loop *loop, struct conn *c, uint32_t index)
     struct filter_stack *stack = stack_of(c);
     struct level *level = &stack->levels[index];
     struct output *above = &level->above;
+    if (level->blocked && level_below(stack, c, index)->count == 0)
+        level->blocked = false; /* the layer below has drained: it may take more now */
     while (above->count != 0 && !level->blocked && c->phase <= CONN_FLUSHING &&
            level_room(stack, c, index)) {
         struct segment *s = output_front(above);
@@ -200,8 +216,8 @@ static void level_pump(weir_loop *loop, struct conn *c, uint32_t index)
         int64_t taken = level->filter->output(&level->at, level->state,
                                               weir_bytes(s->data, (size_t)size),
                                               above->count == 1);
-        if (taken < 0) {
-            weir_filter_fail(&level->at, (int)taken);
+        if (taken < 0 || (uint64_t)taken > size) {
+            weir_filter_fail(&level->at, taken < 0 ? (int)taken : WEIR_EMISUSE);
             return;
         }
         level->blocked = (uint64_t)taken < size;

@@ -40,10 +40,23 @@ static void send_failed(weir_loop *loop, struct conn *c, int error)
     conn_fail(loop, c, reset ? WEIR_WHY_PEER_RESET : WEIR_WHY_ERROR, error);
 }
 
+/* The back end did not begin it. Out of room or memory is no reason to end a connection (K11). */
+static enum step send_refused(weir_loop *loop, struct conn *c, int error)
+{
+    if (error == -ENOBUFS || error == -ENOMEM)
+        conn_again(loop, c);
+    else
+        send_failed(loop, c, error);
+    return STEP_STOP;
+}
+
 static void account_sent(weir_loop *loop, struct conn *c, uint64_t size)
 {
+    bool first = c->sent_bytes == 0;
     c->sent_bytes += size;
     c->write_ms = loop->now_ms;
+    if (first && c->service->config.server_first)
+        conn_deadline_began(loop, c);
     loop->net->counters.sent_bytes += size;
     output_consume(loop, c, &c->busy->out, size);
 }
@@ -121,10 +134,8 @@ static enum step send_memory(weir_loop *loop, struct conn *c)
         flags |= IO_SEND_MORE;
     int how = loop->io->ops->send(loop->io, &c->fd, g.iov, g.count, flags,
                                   conn_token(c, IO_OP_SEND), &result);
-    if (how < 0) {
-        send_failed(loop, c, how);
-        return STEP_STOP;
-    }
+    if (how < 0)
+        return send_refused(loop, c, how);
     if (how == IO_DONE)
         return send_result(loop, c, result, g.bytes);
     conn_flags(c) |= CONN_SENDING;
@@ -158,10 +169,8 @@ static enum step send_file(weir_loop *loop, struct conn *c)
                                   more ? IO_SEND_MORE : 0, conn_token(c, IO_OP_MOVE), &result);
     if (how == IO_DONE)
         return move_result(loop, c, result);
-    if (how < 0) {
-        send_failed(loop, c, how);
-        return STEP_STOP;
-    }
+    if (how < 0)
+        return send_refused(loop, c, how);
     conn_flags(c) |= CONN_SENDING;
     c->busy->inflight_bytes = 0;
     c->busy->inflight_move = true;
@@ -182,7 +191,10 @@ bool output_pull(weir_loop *loop, struct conn *c, struct output *out)
         conn_fail(loop, c, WEIR_WHY_LIMIT, WEIR_ENOMEM);
         return false;
     }
+    source->woken = false;
     ssize_t got = source->pull(conn_handle(loop, c), piece.chunk, room, source->arg);
+    if (got > (ssize_t)room)
+        got = WEIR_EMISUSE;
     if (got > 0 && c->phase <= CONN_FLUSHING) {
         piece.data = piece.chunk;
         piece.room = (uint32_t)room;
@@ -198,10 +210,12 @@ bool output_pull(weir_loop *loop, struct conn *c, struct output *out)
         output_pop(loop, c, out);
         return true;
     }
-    if (got == WEIR_PULL_WAIT)
-        source->waits = true;
-    else
+    if (got != WEIR_PULL_WAIT)
         conn_fail(loop, c, WEIR_WHY_ERROR, (int)got);
+    else if (source->woken) /* it has bytes already: asked again in the next turn */
+        conn_again(loop, c);
+    else
+        source->waits = true;
     return false;
 }
 
@@ -300,18 +314,15 @@ static void filtered_send(weir_loop *loop, struct conn *c)
 /* Above the soft mark reading pauses by itself; at half of it reading resumes and on_drain comes. */
 static void marks_check(weir_loop *loop, struct conn *c)
 {
-    const weir_service *config = &c->service->config;
-    uint64_t unsent = c->busy != NULL ? c->busy->out.unsent_bytes : 0;
-    if ((conn_flags(c) & CONN_FILTERED) != 0)
-        unsent += filters_held(c);
-    if (unsent > config->soft_mark_bytes) {
+    enum output_level level = conn_output_level(c);
+    if (level == OUTPUT_HIGH) {
         conn_flags(c) |= CONN_DRAIN_OWED;
-        if (config->read_on == WEIR_READ_BELOW_MARK &&
+        if (c->service->config.read_on == WEIR_READ_BELOW_MARK &&
             (c->busy == NULL || c->busy->piped.id == 0)) /* a pipe's other end paces itself */
             conn_pause(loop, c, CONN_PAUSED_MARK);
         return;
     }
-    if (unsent > config->soft_mark_bytes / 2)
+    if (level != OUTPUT_LOW)
         return;
     if ((conn_flags(c) & CONN_PAUSED_MARK) != 0)
         conn_unpause(loop, c, CONN_PAUSED_MARK);
@@ -345,7 +356,8 @@ void conn_flush(weir_loop *loop, struct conn *c)
             filtered_send(loop, c);
         else if ((conn_flags(c) & CONN_SENDING) == 0)
             output_send(loop, c);
-        if (conn_unsent(c) && output_unblock(loop, &c->busy->out, c->busy->inflight_bytes) < 0)
+        if ((conn_unsent(c) && output_unblock(loop, &c->busy->out, c->busy->inflight_bytes) < 0) ||
+            ((conn_flags(c) & CONN_FILTERED) != 0 && filters_unblock(loop, c) < 0))
             conn_fail(loop, c, WEIR_WHY_LIMIT, WEIR_ENOMEM);
         if ((conn_flags(c) & (CONN_PAUSED_MARK | CONN_DRAIN_OWED | CONN_FILTERED)) != 0 ||
             c->busy != NULL)
@@ -356,7 +368,10 @@ void conn_flush(weir_loop *loop, struct conn *c)
     if (c->phase >= CONN_FLUSHING) {
         conn_close_step(loop, c);
         if (c->phase == CONN_CLOSED) {
-            conn_end(loop, c);
+            /* A handler of this very flush may have put it back into the list of those to be
+             * flushed: it ends when it is met there. */
+            if ((conn_flags(c) & CONN_DIRTY) == 0)
+                conn_end(loop, c);
             return;
         }
     }

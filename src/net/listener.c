@@ -260,6 +260,16 @@ void listener_timer(weir_loop *loop, struct wheel_node *node)
     listener_start(loop, l);
 }
 
+static void hold_each(weir_loop *loop, struct listener *l, void *arg)
+{
+    listener_cancel(loop, l);
+}
+
+void listeners_hold(weir_loop *loop)
+{
+    listeners_each(loop->net, hold_each, NULL);
+}
+
 static void room_each(weir_loop *loop, struct listener *l, void *service)
 {
     if (service == NULL || l->service == service)

@@ -13,7 +13,7 @@ struct loan {
     void *arg;
     size_t room;   /* of kept memory */
     uint32_t next; /* number + 1 in the free or the owed list */
-    bool living;
+    bool living, owed;
 };
 
 struct loans {
@@ -24,14 +24,6 @@ struct loans {
 struct loans *loans_new(void)
 {
     return weir__zalloc(sizeof(struct loans));
-}
-
-void loans_free(struct loans *loans)
-{
-    if (loans == NULL)
-        return;
-    weir__free(loans->loans);
-    weir__free(loans);
 }
 
 bool loans_owed(const struct loans *loans)
@@ -73,6 +65,8 @@ void loan_done(weir_loop *loop, uint32_t index)
 {
     struct loans *loans = loop->net->loans;
     WEIR_ASSERT(index < loans->count && loans->loans[index].living);
+    WEIR_ASSERT(!loans->loans[index].owed); /* a lent view is sent once */
+    loans->loans[index].owed = true;
     loans->loans[index].next = 0;
     if (loans->last_owed != 0)
         loans->loans[loans->last_owed - 1].next = index + 1;
@@ -96,6 +90,33 @@ void loans_run(weir_loop *loop)
         if (index + 1 == last)
             return;
     }
+}
+
+/* What was lent and never sent goes back now; what was kept and never released was ours. */
+static void loans_end(weir_loop *loop)
+{
+    struct loans *loans = loop->net->loans;
+    for (uint32_t i = 0; i < loans->count; i++) {
+        struct loan *loan = &loans->loans[i];
+        if (loan->living && !loan->owed && loan->release != NULL)
+            loan_done(loop, i);
+        else if (loan->living && loan->release == NULL) {
+            memory_give(&loop->memory, (void *)(uintptr_t)loan->data, loan->room);
+            loan_give(loans, i);
+        }
+    }
+    while (loans_owed(loans))
+        loans_run(loop);
+}
+
+void loans_free(weir_loop *loop)
+{
+    if (loop->net->loans == NULL)
+        return;
+    loans_end(loop);
+    weir__free(loop->net->loans->loans);
+    weir__free(loop->net->loans);
+    loop->net->loans = NULL;
 }
 
 static weir_view view_none(void)

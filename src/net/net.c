@@ -53,14 +53,23 @@ void net_trim_later(weir_loop *loop)
     weir_timer_start(&net->trim_timer, weir_after(TRIM_INTERVAL_S * WEIR_S), net_trim, loop);
 }
 
+/* What comes after this net on the same loop, or on the next one of its number, counts on. */
+static void generations_keep(weir_loop *loop)
+{
+    uint32_t conns = slab_generation_next(&loop->net->conns);
+    uint32_t listeners = slab_generation_next(&loop->net->listeners);
+    loop->generation = conns > listeners ? conns : listeners;
+}
+
 static void net_free(weir_loop *loop)
 {
     struct net *net = loop->net;
+    generations_keep(loop);
     slab_free(&net->conns);
     slab_free(&net->listeners);
     object_pool_end(&net->busy);
     object_pool_end(&net->sources);
-    loans_free(net->loans);
+    loans_free(loop);
     loop->net = NULL;
     loop->net_turn = NULL;
     loop->net_stop = NULL;
@@ -93,8 +102,6 @@ static void net_stop(weir_loop *loop)
             loop->hooks[IO_TOKEN_OWNER(event.token) % LOOP_OWNERS].event(loop, &event);
         loop_ready_run(loop);
     }
-    while (loans_owed(net->loans))
-        loans_run(loop);
     net_free(loop);
 }
 
@@ -108,6 +115,7 @@ static void close_each(weir_loop *loop, struct conn *c, void *arg)
 static void net_forked(weir_loop *loop)
 {
     conn_each(loop->net, close_each, NULL);
+    generations_keep(loop);
     loop->net = NULL; /* its memory is a copy of the parent's, small beside what follows a fork */
     loop->net_turn = NULL;
     loop->net_stop = NULL;
@@ -124,6 +132,8 @@ static int net_fill(struct net *net)
     result = listeners_init(net);
     if (result < 0)
         return result;
+    slab_begin_at(&net->conns, loop->generation);
+    slab_begin_at(&net->listeners, loop->generation);
     object_pool_init(&net->busy, sizeof(struct busy));
     object_pool_init(&net->sources, sizeof(struct source));
     list_init(&net->services);

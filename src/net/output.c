@@ -141,6 +141,54 @@ void output_consume(weir_loop *loop, struct conn *c, struct output *out, uint64_
     }
 }
 
+enum output_level conn_output_level(struct conn *c)
+{
+    const struct busy *b = c->busy;
+    if (b == NULL)
+        return OUTPUT_LOW;
+    uint32_t mark_bytes = c->service->config.soft_mark_bytes;
+    uint64_t bytes = b->out.unsent_bytes;
+    uint32_t count = b->out.count;
+    if ((conn_flags(c) & CONN_FILTERED) != 0) {
+        bytes += filters_held(c);
+        count += filters_top(c)->count;
+    }
+    if (bytes > mark_bytes || count > LIMIT_SEGMENTS_MAX / 2)
+        return OUTPUT_HIGH;
+    return bytes > mark_bytes / 2 || count > LIMIT_SEGMENTS_MAX / 4 ? OUTPUT_BETWEEN : OUTPUT_LOW;
+}
+
+struct output_end output_end_now(struct output *out)
+{
+    const struct segment *tail = output_back(out);
+    struct output_end end = {.count = out->count};
+    if (tail != NULL && tail->kind == SEGMENT_COPY) {
+        end.tail_index = tail->index;
+        end.tail_size = tail->size;
+    }
+    return end;
+}
+
+void output_take_back(weir_loop *loop, struct conn *c, struct output *out, struct output_end end)
+{
+    while (out->count > end.count) {
+        struct segment *s = output_back(out);
+        out->unsent_bytes -= s->size;
+        if (s->kind == SEGMENT_COPY || s->kind == SEGMENT_BLOCK)
+            c->queued_bytes -= (uint32_t)s->size;
+        out->count--;
+        segment_free(loop, s);
+    }
+    struct segment *tail = output_back(out);
+    if (tail == NULL || tail->kind != SEGMENT_COPY)
+        return;
+    uint64_t added = tail->size - end.tail_size;
+    tail->index = end.tail_index;
+    tail->size = end.tail_size;
+    out->unsent_bytes -= added;
+    c->queued_bytes -= (uint32_t)added;
+}
+
 void output_clear(weir_loop *loop, struct conn *c, struct output *out)
 {
     while (out->count != 0)
@@ -273,9 +321,11 @@ int output_view(weir_loop *loop, struct conn *c, struct output *out, weir_view v
             loan_done(loop, view.owner & ((1u << WEIR_OWNER_SHIFT) - 1));
         return 0;
     }
+    /* A long queue takes no more references: copies share a segment. */
     bool copied = owner == WEIR_OWNER_CALLER || owner == WEIR_OWNER_KEPT ||
                   (owner == WEIR_OWNER_STATIC && view.size < COPY_BELOW) ||
-                  (owner == WEIR_OWNER_BLOCK && view.size < COPY_BELOW);
+                  (owner == WEIR_OWNER_BLOCK &&
+                   (view.size < COPY_BELOW || out->count > LIMIT_SEGMENTS_MAX / 2));
     if (copied)
         return output_copy(loop, c, out, view.data, view.size, forced);
     return output_reference(loop, c, out, view, owner);

@@ -19,7 +19,7 @@ size_t pipe_input(weir_loop *loop, struct conn *c, weir_view data)
         return data.size; /* nobody takes it any more; the close is on its way */
     struct output *out = conn_output(loop, other);
     uint32_t mark = other->service->config.soft_mark_bytes;
-    if (out == NULL || out->unsent_bytes > mark) {
+    if (out == NULL || out->unsent_bytes > mark || out->count > LIMIT_SEGMENTS_MAX / 2) {
         conn_flags(other) |= CONN_DRAIN_OWED;
         conn_pause(loop, c, CONN_PAUSED_PIPE);
         return 0;

@@ -14,16 +14,17 @@ static size_t held_size(const struct conn *c)
 void conn_recv_want(weir_loop *loop, struct conn *c)
 {
     uint32_t flags = conn_flags(c);
-    if ((flags & (CONN_RECV_ARMED | CONN_PEER_ENDED)) != 0 || c->phase < CONN_OPENING ||
-        c->phase > CONN_LINGERING || c->error != 0)
+    if ((flags & (CONN_RECV_ARMED | CONN_PEER_ENDED | CONN_ERROR_HELD)) != 0 ||
+        c->phase < CONN_OPENING || c->phase > CONN_LINGERING || c->list == CONN_LIST_BLOCKS)
         return;
     if (c->phase <= CONN_OPEN &&
-        ((flags & CONN_PAUSED) != 0 || c->list == CONN_LIST_BLOCKS ||
-         (c->busy != NULL && held_size(c) > c->service->consumer->hold_max)))
+        ((flags & CONN_PAUSED) != 0 || (c->busy != NULL && held_size(c) > c->service->hold_max)))
         return;
     int result = loop->io->ops->recv(loop->io, &c->fd, conn_token(c, IO_OP_RECV));
     if (result == IO_PENDING)
         conn_flags(c) = (flags | CONN_RECV_ARMED) & ~(uint32_t)CONN_RECV_CANCELED;
+    else if (result == -ENOBUFS || result == -ENOMEM)
+        conn_list_add(loop->net, c, CONN_LIST_BLOCKS); /* the kernel's want passes */
     else if (result < 0)
         conn_fail(loop, c, WEIR_WHY_ERROR, result);
 }
@@ -32,8 +33,9 @@ static void recv_stop(weir_loop *loop, struct conn *c)
 {
     if ((conn_flags(c) & (CONN_RECV_ARMED | CONN_RECV_CANCELED)) != CONN_RECV_ARMED)
         return;
-    conn_flags(c) |= CONN_RECV_CANCELED;
-    loop->io->ops->cancel(loop->io, &c->fd, conn_token(c, IO_OP_RECV));
+    /* If there is no room to ask it is asked again when the next bytes come. */
+    if (loop->io->ops->cancel(loop->io, &c->fd, conn_token(c, IO_OP_RECV)) == 0)
+        conn_flags(c) |= CONN_RECV_CANCELED;
 }
 
 /* Held input lies in one piece, so that a frame or a head that came in parts is whole. */
@@ -44,7 +46,7 @@ int conn_hold(weir_loop *loop, struct conn *c, const void *data, size_t size)
         return WEIR_ENOMEM;
     size_t held = b->held_to - b->held_from;
     if (b->held == NULL || b->held_to + size > b->held_room) {
-        if (held + size > LIMIT_HELD_INPUT + (size_t)c->service->consumer->hold_max)
+        if (held + size > LIMIT_HELD_INPUT + (size_t)c->service->hold_max)
             return WEIR_EFULL;
         if (b->held != NULL && held + size <= b->held_room) {
             memmove(b->held, b->held + b->held_from, held);
@@ -76,13 +78,10 @@ static void hold_or_fail(weir_loop *loop, struct conn *c, weir_view data)
         conn_fail(loop, c, WEIR_WHY_LIMIT, result);
 }
 
-/* Output above the soft mark pauses reading at once, so that a handler that only answers what it
- * reads never meets the hard cap. */
-static bool marked(weir_loop *loop, struct conn *c)
+bool conn_marked(weir_loop *loop, struct conn *c)
 {
-    const weir_service *config = &c->service->config;
-    if (config->read_on == WEIR_READ_ALWAYS || c->busy == NULL || c->busy->piped.id != 0 ||
-        c->busy->out.unsent_bytes <= config->soft_mark_bytes)
+    if (c->busy == NULL || c->busy->piped.id != 0 ||
+        c->service->config.read_on == WEIR_READ_ALWAYS || conn_output_level(c) != OUTPUT_HIGH)
         return false;
     conn_flags(c) |= CONN_PAUSED_MARK | CONN_DRAIN_OWED;
     conn_dirty(loop, c);
@@ -121,7 +120,7 @@ static void held_deliver(weir_loop *loop, struct conn *c)
             size = most;
         size_t taken = consumer_call(loop, c, weir_bytes(b->held + b->held_from, size));
         b->held_from += (uint32_t)taken;
-        if (taken < size || b->held_from == b->held_to || marked(loop, c))
+        if (taken < size || b->held_from == b->held_to || conn_marked(loop, c))
             break;
     }
     if (b != NULL && b->held != NULL &&
@@ -134,7 +133,7 @@ void conn_consume(weir_loop *loop, struct conn *c, weir_view data)
     if (c->phase >= CONN_FLUSHING)
         return;
     if (c->phase != CONN_OPEN || (conn_flags(c) & (CONN_PAUSED | CONN_IN_CONSUMER)) != 0 ||
-        c->list == CONN_LIST_READY || marked(loop, c)) {
+        c->list == CONN_LIST_READY || conn_marked(loop, c)) {
         hold_or_fail(loop, c, data);
         if ((conn_flags(c) & CONN_PAUSED) != 0)
             recv_stop(loop, c);
@@ -189,6 +188,7 @@ static void input_error(weir_loop *loop, struct conn *c, int error)
     if (c->phase == CONN_OPEN && (conn_flags(c) & CONN_PAUSED) != 0) {
         if (c->error == 0)
             c->error = error;
+        conn_flags(c) |= CONN_ERROR_HELD;
         return;
     }
     conn_fail(loop, c, error == -ECONNRESET ? WEIR_WHY_PEER_RESET : WEIR_WHY_ERROR, error);
@@ -198,10 +198,8 @@ static void recv_done(weir_loop *loop, struct conn *c, int result)
 {
     if (result == -ENOBUFS) {
         loop->net->counters.block_waits++;
-        if (c->phase <= CONN_OPEN) {
+        if (c->phase <= CONN_LINGERING && c->list != CONN_LIST_READY) /* that comes first */
             conn_list_add(loop->net, c, CONN_LIST_BLOCKS);
-            return;
-        }
     } else if (result != -ECANCELED && result != -EINTR && result != -EAGAIN) {
         if (c->phase >= CONN_FLUSHING) { /* nobody listens: it is as good as an end */
             conn_flags(c) |= CONN_PEER_ENDED;
@@ -220,8 +218,11 @@ void conn_event_recv(weir_loop *loop, struct conn *c, const struct io_event *eve
             conn_flags(c) |= CONN_DRAINED;
         else
             conn_flags(c) &= ~(uint32_t)CONN_DRAINED;
+        bool first = c->received_bytes == 0;
         c->received_bytes += (uint32_t)event->result;
         c->read_ms = loop->now_ms;
+        if (first)
+            conn_deadline_began(loop, c);
         loop->net->counters.received_bytes += (uint32_t)event->result;
         if (c->phase <= CONN_OPEN) {
             weir_view view = {event->data, (uint32_t)event->result,
@@ -258,13 +259,13 @@ void conn_ready_run(weir_loop *loop)
             conn_established(loop, c);
         if (c->phase != CONN_OPEN)
             continue;
-        if ((conn_flags(c) & CONN_PAUSED) == 0 && !marked(loop, c))
+        if ((conn_flags(c) & CONN_PAUSED) == 0 && !conn_marked(loop, c))
             held_deliver(loop, c);
         loop_ready_run(loop);
         if (c->phase != CONN_OPEN || (conn_flags(c) & CONN_PAUSED) != 0 ||
             c->list == CONN_LIST_READY)
             continue;
-        if (c->error != 0)
+        if ((conn_flags(c) & CONN_ERROR_HELD) != 0)
             input_error(loop, c, c->error);
         else if ((conn_flags(c) & CONN_UP_ENDED) != 0)
             conn_consume_end(loop, c);
@@ -281,9 +282,11 @@ void conn_unpause(weir_loop *loop, struct conn *c, uint32_t flag)
     if ((conn_flags(c) & flag) == 0)
         return;
     conn_flags(c) &= ~flag;
+    if ((flag & CONN_PAUSED_WAITING) != 0)
+        conn_deadline(loop, c); /* idle time counts again */
     if ((conn_flags(c) & CONN_PAUSED) != 0)
         return;
-    if (held_size(c) != 0 || c->error != 0 ||
+    if (held_size(c) != 0 || (conn_flags(c) & CONN_ERROR_HELD) != 0 ||
         ((conn_flags(c) & (CONN_UP_ENDED | CONN_END_TOLD)) == CONN_UP_ENDED))
         conn_again(loop, c);
     conn_dirty(loop, c); /* arms the receive again */

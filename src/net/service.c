@@ -77,6 +77,8 @@ struct service *service_new(struct net *net, const weir_service *config, size_t 
                          config->both_idle_ms != WEIR_OFF;
     if (config->protocol != NULL)
         service->consumer = config->protocol->consumer;
+    service->hold_max = service->consumer == &consumer_frames ? config->frame.max
+                                                              : service->consumer->hold_max;
     size_t session_size = config->protocol != NULL ? config->protocol->session_size
                                                    : config->conn_size;
     session_size = (session_size + 7) & ~(size_t)7;
@@ -164,7 +166,7 @@ static size_t frames_input(weir_loop *loop, struct conn *c, weir_view data)
     const weir_service *config = &c->service->config;
     size_t at = 0, scanned = c->busy != NULL ? c->busy->scanned : 0;
     for (unsigned frames = 0; at < data.size && c->phase == CONN_OPEN; frames++) {
-        if ((conn_flags(c) & CONN_PAUSED) != 0)
+        if ((conn_flags(c) & CONN_PAUSED) != 0 || conn_marked(loop, c))
             break;
         if (frames == LIMIT_FRAMES_A_TURN) {
             conn_again(loop, c);

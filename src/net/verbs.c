@@ -53,8 +53,9 @@ static void views_return(weir_loop *loop, const weir_view *views, unsigned count
     }
 }
 
+/* On failure *returned tells how many of the views have been given back already. */
 static int queue_views(weir_loop *loop, struct conn *c, struct output *out, const weir_view *views,
-                       unsigned count)
+                       unsigned count, unsigned *returned)
 {
     uint64_t total = 0;
     for (unsigned i = 0; i < count; i++) {
@@ -66,14 +67,13 @@ static int queue_views(weir_loop *loop, struct conn *c, struct output *out, cons
         out->count + count > LIMIT_SEGMENTS_MAX)
         return refuse_full(loop, c);
     bool forced = c->queued_bytes + total <= c->service->config.soft_mark_bytes;
+    struct output_end end = output_end_now(out);
     for (unsigned i = 0; i < count; i++) {
         int result = output_view(loop, c, out, views[i], forced);
         if (result == 0)
             continue;
-        if (i != 0) { /* the stream would be torn: half of what the caller asked for is queued */
-            conn_flags(c) |= CONN_TORN;
-            conn_fail(loop, c, WEIR_WHY_LIMIT, result);
-        }
+        output_take_back(loop, c, out, end); /* all or none; lent views among them are done with */
+        *returned = i;
         return result == WEIR_EFULL ? refuse_full(loop, c) : result;
     }
     return queued(loop, c, out);
@@ -83,14 +83,17 @@ int weir_sendv(weir_conn conn, const weir_view *views, unsigned count)
 {
     weir_loop *loop = loop_current();
     struct conn *c;
-    if (views == NULL || count == 0 || count > LIMIT_VIEWS_MAX)
+    unsigned returned = 0;
+    if (views == NULL || count == 0)
         return WEIR_EINVALID;
     int result = sendable(conn, &loop, &c);
+    if (result == 0 && count > LIMIT_VIEWS_MAX)
+        result = WEIR_EINVALID;
     struct output *out = result == 0 ? conn_output(loop, c) : NULL;
     if (result == 0)
-        result = out != NULL ? queue_views(loop, c, out, views, count) : WEIR_ENOMEM;
+        result = out != NULL ? queue_views(loop, c, out, views, count, &returned) : WEIR_ENOMEM;
     if (result < 0 && loop != NULL)
-        views_return(loop, views, count);
+        views_return(loop, views + returned, count - returned);
     return result;
 }
 
@@ -170,13 +173,15 @@ int weir_pull_ready(weir_conn conn)
         return result;
     struct output *out = c->busy != NULL ? conn_output(loop, c) : NULL;
     struct segment *s = out != NULL ? output_front(out) : NULL;
-    if (s != NULL && s->kind == SEGMENT_PULL)
+    if (s != NULL && s->kind == SEGMENT_PULL) {
         s->source->waits = false;
+        s->source->woken = true; /* it may be asking this from within its own call */
+    }
     conn_dirty(loop, c);
     return 0;
 }
 
-int weir_send_fds(weir_conn conn, weir_view view, const int *fds, unsigned count)
+static int send_fds(weir_conn conn, weir_view view, const int *fds, unsigned count)
 {
     weir_loop *loop;
     struct conn *c;
@@ -185,6 +190,8 @@ int weir_send_fds(weir_conn conn, weir_view view, const int *fds, unsigned count
         return result;
     if (fds == NULL || count == 0 || count > LIMIT_FDS_MAX || view.size == 0)
         return WEIR_EINVALID;
+    if (view.owner >> WEIR_OWNER_SHIFT == WEIR_OWNER_NONE)
+        return WEIR_ENOMEM;
     if ((conn_flags(c) & CONN_FILTERED) != 0)
         return WEIR_ENOTSUP; /* they would be bound to other bytes than the program's */
     struct output *out = conn_output(loop, c);
@@ -213,6 +220,15 @@ int weir_send_fds(weir_conn conn, weir_view view, const int *fds, unsigned count
         return result;
     }
     return queued(loop, c, out);
+}
+
+int weir_send_fds(weir_conn conn, weir_view view, const int *fds, unsigned count)
+{
+    weir_loop *loop = loop_current();
+    int result = send_fds(conn, view, fds, count);
+    if (loop != NULL)
+        views_return(loop, &view, 1); /* it was copied */
+    return result;
 }
 
 int weir_flush(weir_conn conn)
