@@ -202,14 +202,14 @@ uint64_t world_memory(const struct world *w)
 
 void verb_begin(struct world *w)
 {
-    w->former = loop_enter(w->loop);
+    w->former = weir_loop_enter(w->loop);
     w->in_verb++;
 }
 
 int verb_end(struct world *w, int result)
 {
     w->in_verb--;
-    loop_enter(w->former);
+    (void)weir_loop_enter(w->former);
     return result;
 }
 
