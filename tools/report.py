@@ -62,18 +62,17 @@ def main():
     if len(sys.argv) != 2:
         sys.exit("usage: report.py FOLDER")
     count = {"passed": 0, "failed": 0, "skipped": 0}
-    lists = {"failed": [], "skipped": []}
+    stages_of = {"failed": {}, "skipped": {}}
     for stage, outcome, name, reason in results_in(Path(sys.argv[1])):
         count[outcome] += 1
-        if outcome in lists:
-            lists[outcome].append(f"  {stage}: {name}" + (f": {reason}" if reason else ""))
+        if outcome in stages_of:
+            stages_of[outcome].setdefault((name, reason), []).append(stage)
     print()
-    if lists["skipped"]:
-        print("SKIPPED")
-        print("\n".join(lists["skipped"]))
-    if lists["failed"]:
-        print("FAILED")
-        print("\n".join(lists["failed"]))
+    for outcome in ("skipped", "failed"):
+        if stages_of[outcome]:
+            print(outcome.upper())
+        for (name, reason), stages in sorted(stages_of[outcome].items()):
+            print(f"  {name} ({', '.join(stages)})" + (f": {reason}" if reason else ""))
     if count["passed"] == 0 and count["failed"] == 0:
         print("nothing was tested")
         count["failed"] = 1

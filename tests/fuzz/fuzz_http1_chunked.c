@@ -21,8 +21,7 @@ static void expect(bool holds)
 
 struct outcome {
     ssize_t rc; /* wire bytes of the body, 0 when it did not end, or a refusal */
-    uint64_t sum, length;
-    unsigned trailers;
+    uint64_t sum, length, trailers; /* no padding: compared with memcmp */
 };
 
 static uint64_t add(uint64_t sum, const uint8_t *p, size_t n)

@@ -107,8 +107,8 @@ static void open_files(void **state)
 
 struct call {
     _Atomic int begun, go;
-    pthread_t on;
-    bool signals_blocked;
+    _Atomic pthread_t on; /* the last of them */
+    _Atomic bool signals_blocked;
 };
 
 static int blocking_call(void *arg)

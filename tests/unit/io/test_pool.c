@@ -15,7 +15,9 @@
 #include <weir/error.h>
 
 #include "base/alloc.h"
+#include "co/sanitize.h"
 #include "io/pool.h"
+#include "support/skip.h"
 
 static void sleep_ms(int ms)
 {
@@ -192,6 +194,9 @@ static void a_child_has_a_pool_of_its_own(void **state)
     _Atomic int count = 0;
     int status;
     pid_t child;
+#if SANITIZE_THREAD
+    skip_because("under the thread sanitizer a forked child can start no threads");
+#endif
     fake_init(&fake);
     file = job(add_one, &count, 1);
     assert_int_equal(weir__pool_submit(pool, &fake.client, &file), 0);
