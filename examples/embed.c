@@ -37,8 +37,7 @@ int main(int argc, char **argv)
         weir_loop_free(loop);
         return 77;
     }
-    weir_service echo = {.listen = argc > 1 ? argv[1] : "tcp://127.0.0.1:7004",
-                         .on_data = on_data};
+    weir_service echo = {.listen = argc > 1 ? argv[1] : "tcp://127.0.0.1:7004", .on_data = on_data};
     weir_loop *former = weir_loop_enter(loop);
     int result = weir_listen(NULL, &echo);
     weir_loop_enter(former);

@@ -1,5 +1,5 @@
-/* HTTP handlers that wait: a slow answer, an upload counted as it comes, an answer in pieces. Others
- * go on meanwhile.
+/* HTTP handlers that wait: a slow answer, an upload counted as it comes, an answer in pieces.
+ * Others go on meanwhile.
  *
  *     ./wait [URL]                 default http://127.0.0.1:8081
  *     curl http://127.0.0.1:8081/sleep/300

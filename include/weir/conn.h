@@ -65,11 +65,11 @@ static inline bool weir_conn_is(weir_conn a, weir_conn b)
     return a.id == b.id;
 }
 
-/* Queues bytes; they leave at the flush after the handler. Borrowed bytes (weir_bytes, weir_str) are
- * copied now; a received view only as far as the kernel does not take it at once; static and lent
- * ones never. 0, WEIR_SEND_WAIT, or an error with nothing queued: WEIR_EGONE, WEIR_EFULL (beyond
- * the hard cap; with WEIR_FULL_CLOSE the connection is closed), WEIR_ETORN, WEIR_EMISUSE after
- * weir_finish or weir_close. */
+/* Queues bytes; they leave at the flush after the handler. Borrowed bytes (weir_bytes, weir_str)
+ * are copied now; a received view only as far as the kernel does not take it at once; static and
+ * lent ones never. 0, WEIR_SEND_WAIT, or an error with nothing queued: WEIR_EGONE, WEIR_EFULL
+ * (beyond the hard cap; with WEIR_FULL_CLOSE the connection is closed), WEIR_ETORN, WEIR_EMISUSE
+ * after weir_finish or weir_close. */
 WEIR_API WEIR_MUST_CHECK int weir_send(weir_conn conn, weir_view view);
 /* The same for several views, all or none. At most 64. */
 WEIR_API WEIR_MUST_CHECK int weir_sendv(weir_conn conn, const weir_view *views, unsigned count);
@@ -86,8 +86,8 @@ WEIR_API int weir_pull_ready(weir_conn conn);
  * duplicated now, the caller keeps its own). The view must not be empty. */
 WEIR_API WEIR_MUST_CHECK int weir_send_fds(weir_conn conn, weir_view view, const int *fds,
                                            unsigned count);
-/* Asks for a flush before the handler has returned its turn: at its end, as ever. Bytes queued while
- * the loop is otherwise idle (timers, posts) are flushed at the end of the turn anyway. */
+/* Asks for a flush before the handler has returned its turn: at its end, as ever. Bytes queued
+ * while the loop is otherwise idle (timers, posts) are flushed at the end of the turn anyway. */
 WEIR_API int weir_flush(weir_conn conn);
 
 /* Ends our direction: what is queued is sent, then the peer sees the end; reading goes on. */
@@ -98,8 +98,8 @@ WEIR_API int weir_close(weir_conn conn);
 /* Closes at once with a reset; what is queued is dropped. on_close comes later. Idempotent. */
 WEIR_API int weir_abort(weir_conn conn);
 
-/* Stops and resumes reading. While paused nothing is reported of the peer but through a failing send
- * or a deadline. */
+/* Stops and resumes reading. While paused nothing is reported of the peer but through a failing
+ * send or a deadline. */
 WEIR_API int weir_pause(weir_conn conn);
 WEIR_API int weir_resume(weir_conn conn);
 
@@ -133,7 +133,8 @@ WEIR_API int weir_conn_stats_get(weir_conn conn, weir_conn_stats *out);
  * connection full on arrival the message is dropped and counted, and `done` (may be NULL) is called
  * with the error on the sender's loop, if it has one; with 0 when it was queued. */
 typedef void weir_mail_fn(weir_conn conn, int error, void *arg);
-WEIR_API int weir_mail(weir_conn conn, const void *data, size_t size, weir_mail_fn *done, void *arg);
+WEIR_API int weir_mail(weir_conn conn, const void *data, size_t size, weir_mail_fn *done,
+                       void *arg);
 
 WEIR_END
 #endif

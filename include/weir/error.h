@@ -6,20 +6,20 @@
 #include <weir/export.h>
 
 /* XX(name, number, text). Numbers are never reused: they are part of the binary interface. */
-#define WEIR_ERRORS(XX)                                                                            \
-    XX(GONE, -4097, "the connection is closed: its handle is stale")                               \
-    XX(FULL, -4098, "the queue is full: a limit was reached and nothing was queued")               \
-    XX(TIMEDOUT, -4099, "the deadline passed")                                                     \
-    XX(CANCELED, -4100, "the wait was canceled")                                                   \
-    XX(TORN, -4101, "a send was withdrawn halfway: the stream takes nothing but close")            \
-    XX(PROTO, -4102, "the peer broke the protocol")                                                \
-    XX(TOOBIG, -4103, "larger than the limit")                                                     \
-    XX(INVALID, -4104, "a parameter is out of its range or contradicts another")                   \
-    XX(MISUSE, -4105, "called from the wrong thread, loop or state")                               \
-    XX(NOTSUP, -4106, "not supported by this back end or kernel")                                  \
-    XX(NOMEM, -4107, "out of memory, or beyond weir's own memory limit")                           \
-    XX(ADDRESS, -4108, "the address could not be understood")                                      \
-    XX(REFUSED, -4109, "refused by a limit")                                                       \
+#define WEIR_ERRORS(XX)                                                                 \
+    XX(GONE, -4097, "the connection is closed: its handle is stale")                    \
+    XX(FULL, -4098, "the queue is full: a limit was reached and nothing was queued")    \
+    XX(TIMEDOUT, -4099, "the deadline passed")                                          \
+    XX(CANCELED, -4100, "the wait was canceled")                                        \
+    XX(TORN, -4101, "a send was withdrawn halfway: the stream takes nothing but close") \
+    XX(PROTO, -4102, "the peer broke the protocol")                                     \
+    XX(TOOBIG, -4103, "larger than the limit")                                          \
+    XX(INVALID, -4104, "a parameter is out of its range or contradicts another")        \
+    XX(MISUSE, -4105, "called from the wrong thread, loop or state")                    \
+    XX(NOTSUP, -4106, "not supported by this back end or kernel")                       \
+    XX(NOMEM, -4107, "out of memory, or beyond weir's own memory limit")                \
+    XX(ADDRESS, -4108, "the address could not be understood")                           \
+    XX(REFUSED, -4109, "refused by a limit")                                            \
     XX(STOPPED, -4110, "the loop has stopped")
 
 #define WEIR_ERROR_ENUM(name, number, text) WEIR_E##name = number,
@@ -32,7 +32,7 @@ WEIR_BEGIN
  * static or thread-local and holds until the thread's next call. Any thread. */
 WEIR_API const char *weir_error_text(int error);
 
-/* The name of an error: "WEIR_EGONE", "ECONNRESET"; "unknown" otherwise. Static text. Any thread. */
+/* The name of an error: "WEIR_EGONE", "ECONNRESET"; "unknown" otherwise. Static. Any thread. */
 WEIR_API const char *weir_error_name(int error);
 
 WEIR_END

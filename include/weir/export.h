@@ -5,7 +5,7 @@
 #if defined(__GNUC__)
 #define WEIR_API        __attribute__((visibility("default")))
 #define WEIR_MUST_CHECK __attribute__((warn_unused_result))
-#define WEIR_PRINTF(format_index, first_index)                                                     \
+#define WEIR_PRINTF(format_index, first_index) \
     __attribute__((format(printf, format_index, first_index)))
 #else
 #error "weir needs gcc 12 or clang 14, or newer"

@@ -18,16 +18,17 @@ typedef struct weir_filter {
     const char *name;
     uint32_t state_size; /* zeroed bytes for each connection: weir_filter_state */
 
-    /* The layer below is established. `client`: outgoing connection. The layer above is told when the
-     * filter calls weir_filter_ready (at once, or after its handshake). Negative: refused. */
+    /* The layer below is established. `client`: outgoing connection. The layer above is told when
+     * the filter calls weir_filter_ready (at once, or after its handshake). Negative: refused. */
     int (*open)(weir_filter_at *at, void *state, void *config, bool client);
     /* Bytes from below; all of them are taken. The view is valid during the call. */
     int (*input)(weir_filter_at *at, void *state, weir_view data);
     /* The layer below saw the peer's end. Default: weir_filter_up_end. An error passed to
      * weir_filter_fail makes it a distinct end (a truncated stream). */
     int (*input_end)(weir_filter_at *at, void *state);
-    /* Bytes from above; takes at most data.size and returns how many; fewer: it is called again after
-     * weir_filter_wake, or when the layer below has drained. `flush`: nothing follows at once. */
+    /* Bytes from above; takes at most data.size and returns how many; fewer: it is called again
+     * after weir_filter_wake, or when the layer below has drained. `flush`: nothing follows at
+     * once. */
     int64_t (*output)(weir_filter_at *at, void *state, weir_view data, bool flush);
     /* The layer above finished its direction. Default: weir_filter_down_end. */
     int (*output_end)(weir_filter_at *at, void *state);
@@ -44,7 +45,8 @@ WEIR_API void *weir_filter_state(weir_filter_at *at);
 WEIR_API uint64_t weir_filter_conn(weir_filter_at *at);
 /* The filter's handshake is over: the layer above opens. Once. */
 WEIR_API void weir_filter_ready(weir_filter_at *at);
-/* Passes bytes up; they are handled before the call returns, or held when the connection is paused. */
+/* Passes bytes up; they are handled before the call returns, or held while the connection is
+ * paused. */
 WEIR_API int weir_filter_up(weir_filter_at *at, weir_view data);
 /* Tells the layer above that the peer finished. */
 WEIR_API void weir_filter_up_end(weir_filter_at *at);

@@ -1,7 +1,7 @@
 /* HTTP: handlers get an exchange, one request and its answer, never a connection. An exchange is a
- * handle: when its client is gone every verb on it returns WEIR_EGONE. Handlers run on a coroutine's
- * stack and may wait (weir_http_read, weir_http_write, weir_sleep …) while others go on; with
- * WEIR_HTTP_PLAIN they run on the loop's own stack, may not wait, and may answer later.
+ * handle: when its client is gone every verb on it returns WEIR_EGONE. Handlers run on a
+ * coroutine's stack and may wait (weir_http_read, weir_http_write, weir_sleep …) while others go
+ * on; with WEIR_HTTP_PLAIN they run on the loop's own stack, may not wait, and may answer later.
  * RFC 9110, RFC 9112. All verbs: the loop's thread only. */
 #ifndef WEIR_HTTP_H
 #define WEIR_HTTP_H
@@ -22,21 +22,21 @@ typedef void weir_http_fn(weir_exchange x, void *user);
 
 /* Zero means the default. */
 typedef struct weir_http_options {
-    uint32_t header_ms;          /* first to last byte of a head: default 10 s */
-    uint32_t body_ms;            /* less than 1 KiB of a body in this time: default 30 s */
-    uint32_t idle_ms;            /* between requests: default 60 s */
-    uint32_t line_max_bytes;     /* request line: default 8 KiB (414) */
-    uint32_t head_max_bytes;     /* head: default 16 KiB (431) */
-    uint32_t fields_max;         /* header fields: default and at most 64 (431) */
-    uint64_t body_max_bytes;     /* body: default 1 MiB (413) */
-    uint32_t requests_max;       /* on one connection: default no limit */
-    uint32_t stack_bytes;        /* of a handler's coroutine: default 64 KiB */
-    uint32_t handlers_max;       /* handlers that wait at the same time, on a loop: default 65 536 */
-    const char *access_log;      /* file name, "-" for standard output; default none */
-    const char *access_format;   /* "common", "combined" (default), "json" */
-    const char *const *headers;  /* "Name: value" for every answer, NULL-terminated */
-    bool no_keep_alive;          /* one request a connection */
-    const char *server_name;     /* value of Server; default none */
+    uint32_t header_ms;         /* first to last byte of a head: default 10 s */
+    uint32_t body_ms;           /* less than 1 KiB of a body in this time: default 30 s */
+    uint32_t idle_ms;           /* between requests: default 60 s */
+    uint32_t line_max_bytes;    /* request line: default 8 KiB (414) */
+    uint32_t head_max_bytes;    /* head: default 16 KiB (431) */
+    uint32_t fields_max;        /* header fields: default and at most 64 (431) */
+    uint64_t body_max_bytes;    /* body: default 1 MiB (413) */
+    uint32_t requests_max;      /* on one connection: default no limit */
+    uint32_t stack_bytes;       /* of a handler's coroutine: default 64 KiB */
+    uint32_t handlers_max;      /* handlers that wait at the same time, on a loop: default 65 536 */
+    const char *access_log;     /* file name, "-" for standard output; default none */
+    const char *access_format;  /* "common", "combined" (default), "json" */
+    const char *const *headers; /* "Name: value" for every answer, NULL-terminated */
+    bool no_keep_alive;         /* one request a connection */
+    const char *server_name;    /* value of Server; default none */
 } weir_http_options;
 
 enum weir_http_flags { WEIR_HTTP_PLAIN = 1 };
@@ -69,11 +69,12 @@ static inline int weir_http_post(weir_http_app *app, const char *pattern, weir_h
 }
 
 typedef struct weir_http_files {
-    bool listing;        /* list directories that have no index.html */
-    bool hidden;         /* serve names that begin with a dot */
-    bool symlinks;       /* follow symbolic links, within the root */
+    bool listing;          /* list directories that have no index.html */
+    bool hidden;           /* serve names that begin with a dot */
+    bool symlinks;         /* follow symbolic links, within the root */
     bool no_precompressed; /* do not look for .gz and .br neighbours */
-    uint64_t cache_bytes;  /* small files in memory, for each loop: default 64 MiB; UINT64_MAX: none */
+    /* Small files in memory, for each loop: default 64 MiB; UINT64_MAX: none. */
+    uint64_t cache_bytes;
 } weir_http_files;
 WEIR_API int weir__http_files(weir_http_app *app, const char *prefix, const char *directory,
                               const weir_http_files *options, size_t size);
@@ -87,8 +88,8 @@ static inline int weir_http_serve_files(weir_http_app *app, const char *prefix,
 /* Answers "/" with weir's own page: for a server that was given nothing to serve. 0 or an error. */
 WEIR_API int weir_http_welcome(weir_http_app *app);
 
-/* Opens the access log again, after it was renamed: what is written from now on goes to a new file of the
- * old name. When that fails the old one is written on, and why is logged. Any thread. */
+/* Opens the access log again, after it was renamed: what is written from now on goes to a new file
+ * of the old name. When that fails the old one is written on, and why is logged. Any thread. */
 WEIR_API void weir_http_reopen_logs(weir_http_app *app);
 
 /* Fills a service for weir_run or weir_listen; then change what you like of it. */
@@ -143,7 +144,7 @@ WEIR_API int weir_http_write(weir_exchange x, weir_view data, weir_time deadline
 /* Adds a trailer to a chunked answer, before weir_http_end. */
 WEIR_API int weir_http_trailer(weir_exchange x, const char *name, const char *value);
 WEIR_API int weir_http_end(weir_exchange x);
-/* A body from a file, or from a pull source (of `length` bytes, or -1: chunked): head, body, end. */
+/* A body from a file, or from a pull source (of `length` bytes; -1: chunked): head, body, end. */
 WEIR_API int weir_http_file(weir_exchange x, unsigned status, const char *type, int fd,
                             int64_t offset, uint64_t size, bool own_fd);
 WEIR_API int weir_http_pull(weir_exchange x, unsigned status, const char *type, int64_t length,

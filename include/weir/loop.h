@@ -21,14 +21,14 @@ typedef uint64_t weir_time;
 
 /* Options of a loop; zero means the default. */
 typedef struct weir_loop_options {
-    const char *backend;         /* "auto", "uring", "epoll", "poll", "select" */
-    const char *features;        /* feature switches, as WEIR_FEATURES: "-multishot_recv,+direct" */
-    uint32_t conns_max;          /* connections at most; default 1 048 576 */
-    uint64_t memory_max_bytes;   /* queues and held input; default a quarter of the machine's or
-                                  * control group's memory */
-    uint32_t posts_max;          /* messages waiting from other threads; default 65 536 */
-    uint64_t posts_max_bytes;    /* their bytes; default 64 MiB */
-    uint32_t direct_slots;       /* direct descriptors of the ring; default: the process's limit */
+    const char *backend;       /* "auto", "uring", "epoll", "poll", "select" */
+    const char *features;      /* feature switches, as WEIR_FEATURES: "-multishot_recv,+direct" */
+    uint32_t conns_max;        /* connections at most; default 1 048 576 */
+    uint64_t memory_max_bytes; /* queues and held input; default a quarter of the machine's or
+                                * control group's memory */
+    uint32_t posts_max;        /* messages waiting from other threads; default 65 536 */
+    uint64_t posts_max_bytes;  /* their bytes; default 64 MiB */
+    uint32_t direct_slots;     /* direct descriptors of the ring; default: the process's limit */
     uint32_t receive_block_bytes; /* default: measured, see docs/decisions */
     uint32_t receive_blocks;
     uint32_t stall_ms; /* a handler that holds the loop longer is reported; default 200 */
@@ -57,15 +57,15 @@ WEIR_BEGIN
 
 WEIR_API int weir__loop_new(weir_loop **loop, const weir_loop_options *options, size_t size);
 
-/* Makes a loop. It belongs to the thread that calls weir_loop_turn or weir_loop_run first. 0, or the
- * error that kept the back end from starting (logged with cause and fix). Any thread. */
+/* Makes a loop. It belongs to the thread that calls weir_loop_turn or weir_loop_run first. 0, or
+ * the error that kept the back end from starting (logged with cause and fix). Any thread. */
 static inline int weir_loop_new(weir_loop **loop, const weir_loop_options *options)
 {
     return weir__loop_new(loop, options, sizeof *options);
 }
 
-/* Aborts what is left on the loop, runs the last on_close handlers, frees it. Its own thread, outside
- * a turn. NULL is ignored. */
+/* Aborts what is left on the loop, runs the last on_close handlers, frees it. Its own thread,
+ * outside a turn. NULL is ignored. */
 WEIR_API void weir_loop_free(weir_loop *loop);
 
 /* One turn: waits until something happens or `deadline` passes (0: does not wait, WEIR_NEVER: no
@@ -79,17 +79,17 @@ WEIR_API int weir_loop_run(weir_loop *loop);
 /* Ends weir_loop_run after the turn in which it arrives. Any thread; async-signal-safe. */
 WEIR_API void weir_loop_stop(weir_loop *loop);
 
-/* A descriptor that becomes readable when weir_loop_turn has work, for a host that sleeps in its own
- * poll; then turn with deadline 0. uring and epoll; WEIR_ENOTSUP on the others. The host must not
- * sleep past weir_loop_due, and must turn once after it has called other verbs of the loop. */
+/* A descriptor that becomes readable when weir_loop_turn has work, for a host that sleeps in its
+ * own poll; then turn with deadline 0. uring and epoll; WEIR_ENOTSUP on the others. The host must
+ * not sleep past weir_loop_due, and must turn once after it has called other verbs of the loop. */
 WEIR_API int weir_loop_fd(weir_loop *loop);
 
-/* When the loop wants its next turn: now or earlier: at once; WEIR_NEVER: when its descriptor says. */
+/* When the loop wants its next turn: now or earlier: at once; WEIR_NEVER: ask its descriptor. */
 WEIR_API weir_time weir_loop_due(const weir_loop *loop);
 
-/* Makes a loop the thread's current one between its turns, so that a host may call verbs on it (listen,
- * connect, send, timers), and takes its time anew; NULL: none. Returns the former, to be put back. The
- * loop's thread; turn the loop once afterwards. */
+/* Makes a loop the thread's current one between its turns, so that a host may call verbs on it
+ * (listen, connect, send, timers), and takes its time anew; NULL: none. Returns the former, to be
+ * put back. The loop's thread; turn the loop once afterwards. */
 WEIR_API weir_loop *weir_loop_enter(weir_loop *loop);
 
 /* The loop whose handler is running on this thread, or NULL. */
@@ -107,9 +107,9 @@ WEIR_API weir_time weir_now(void);
 /* A deadline `ns` from now; saturates at WEIR_NEVER. */
 WEIR_API weir_time weir_after(uint64_t ns);
 
-/* Starts a timer on the current loop; fires once, never before `due`, late by at most a tick of 1 ms
- * on an unloaded loop. Starting a started timer moves it. O(1), no allocation. 0, or WEIR_EMISUSE
- * outside a loop. */
+/* Starts a timer on the current loop; fires once, never before `due`, late by at most a tick of 1
+ * ms on an unloaded loop. Starting a started timer moves it. O(1), no allocation. 0, or
+ * WEIR_EMISUSE outside a loop. */
 WEIR_API int weir_timer_start(weir_timer *timer, weir_time due, weir_timer_fn *fn, void *arg);
 /* The same for pacing: late by tens of microseconds at most on an unloaded loop; O(log n). */
 WEIR_API int weir_timer_start_precise(weir_timer *timer, weir_time due, weir_timer_fn *fn,
@@ -124,8 +124,9 @@ WEIR_API int weir_post(weir_loop *loop, weir_task *task, weir_task_fn *fn, void 
 /* Waits once for events (POLLIN, POLLOUT, … of poll(2)) on a descriptor that is not weir's; fn gets
  * the events, or a negative error. Call again to wait again. On the current loop. */
 WEIR_API int weir_poll(weir_watch *watch, int fd, int events, weir_poll_fn *fn, void *arg);
-/* Calls fn for each arrival of a signal (several arrivals between two turns are one), on the current
- * loop, until canceled. Takes over the process's disposition of that signal while it is watched. */
+/* Calls fn for each arrival of a signal (several arrivals between two turns are one), on the
+ * current loop, until canceled. Takes over the process's disposition of that signal while it is
+ * watched. */
 WEIR_API int weir_signal(weir_watch *watch, int signal_number, weir_signal_fn *fn, void *arg);
 /* Ends a weir_poll or weir_signal; its fn is not called any more. */
 WEIR_API void weir_watch_cancel(weir_watch *watch);

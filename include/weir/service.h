@@ -18,10 +18,10 @@ enum weir_read_on {
     WEIR_READ_ALWAYS
 };
 
-enum weir_overload {      /* at the limit of connections */
-    WEIR_OVERLOAD_LEAVE,  /* default: left in the backlog */
-    WEIR_OVERLOAD_RESET,  /* accepted and reset */
-    WEIR_OVERLOAD_ANSWER  /* accepted, answered with .overload_answer, closed */
+enum weir_overload {                      /* at the limit of connections */
+                     WEIR_OVERLOAD_LEAVE, /* default: left in the backlog */
+                     WEIR_OVERLOAD_RESET, /* accepted and reset */
+                     WEIR_OVERLOAD_ANSWER /* accepted, answered with .overload_answer, closed */
 };
 
 /* Zero means the default everywhere; times are milliseconds; WEIR_OFF turns a deadline off. */
@@ -46,29 +46,29 @@ typedef struct weir_service {
 
     weir_frame frame; /* framing: on_frame gets whole frames */
 
-    uint32_t connect_ms;      /* outgoing: default 10 s */
-    uint32_t first_byte_ms;   /* accept to first byte: default 10 s */
-    uint32_t idle_ms;         /* no byte either way: default 60 s */
-    uint32_t write_ms;        /* less than 1 KiB taken by the peer in this time: default 30 s */
-    uint32_t linger_ms;       /* waiting for the peer's end after ours: default 2 s */
-    uint32_t reader_idle_ms;  /* on_idle(WEIR_IDLE_READER) after this time without input; default off */
-    uint32_t writer_idle_ms;  /* the same for output */
-    uint32_t both_idle_ms;    /* the same for either */
-    bool server_first;        /* the service speaks first: output satisfies first_byte */
+    uint32_t connect_ms;     /* outgoing: default 10 s */
+    uint32_t first_byte_ms;  /* accept to first byte: default 10 s */
+    uint32_t idle_ms;        /* no byte either way: default 60 s */
+    uint32_t write_ms;       /* less than 1 KiB taken by the peer in this time: default 30 s */
+    uint32_t linger_ms;      /* waiting for the peer's end after ours: default 2 s */
+    uint32_t reader_idle_ms; /* on_idle(WEIR_IDLE_READER): this long without input; default off */
+    uint32_t writer_idle_ms; /* the same for output */
+    uint32_t both_idle_ms;   /* the same for either */
+    bool server_first;       /* the service speaks first: output satisfies first_byte */
 
     uint32_t soft_mark_bytes; /* default 64 KiB */
     uint32_t hard_cap_bytes;  /* default 1 MiB */
     enum weir_full full;
     enum weir_read_on read_on;
 
-    uint32_t conns_max;       /* of this service on each loop; default 1 048 576 */
-    uint32_t accept_rate;     /* connections a second on each loop; default no limit */
+    uint32_t conns_max;   /* of this service on each loop; default 1 048 576 */
+    uint32_t accept_rate; /* connections a second on each loop; default no limit */
     enum weir_overload overload;
     weir_view overload_answer; /* weir_static bytes */
 
     weir_socket_options socket;
-    const weir_filter *const *filters; /* NULL-terminated, the one next to the wire first */
-    void *const *filter_configs;       /* one for each */
+    const weir_filter *const *filters;    /* NULL-terminated, the one next to the wire first */
+    void *const *filter_configs;          /* one for each */
     const struct weir_protocol *protocol; /* a protocol of weir's in place of the handlers above */
     void *protocol_arg;
 } weir_service;
@@ -77,14 +77,14 @@ enum weir_shape { WEIR_SHAPE_SINGLE, WEIR_SHAPE_THREADS, WEIR_SHAPE_ACCEPTOR };
 enum weir_spread { WEIR_SPREAD_ROUND_ROBIN, WEIR_SPREAD_LEAST_CONNS, WEIR_SPREAD_SOURCE_HASH };
 
 typedef struct weir_run_options {
-    enum weir_shape shape;    /* default single */
-    unsigned loops;           /* default: one a CPU (threads), CPUs - 1 servers (acceptor) */
-    bool pin;                 /* a CPU for each loop */
-    enum weir_spread spread;  /* acceptor: who gets the next connection */
-    weir_loop_options loop;   /* for each loop */
-    uint32_t drain_ms;        /* on TERM: this long to finish, then abort; default 10 s */
-    bool keep_signals;        /* leave signals alone: the program calls weir_stop */
-    bool quiet;               /* no messages on standard error */
+    enum weir_shape shape;          /* default single */
+    unsigned loops;                 /* default: one a CPU (threads), CPUs - 1 servers (acceptor) */
+    bool pin;                       /* a CPU for each loop */
+    enum weir_spread spread;        /* acceptor: who gets the next connection */
+    weir_loop_options loop;         /* for each loop */
+    uint32_t drain_ms;              /* on TERM: this long to finish, then abort; default 10 s */
+    bool keep_signals;              /* leave signals alone: the program calls weir_stop */
+    bool quiet;                     /* no messages on standard error */
     void (*on_started)(void *user); /* all addresses are open; on the first loop */
     void *user;
 } weir_run_options;
@@ -94,8 +94,8 @@ WEIR_BEGIN
 WEIR_API int weir__run(const weir_service *services, size_t service_size, unsigned count,
                        const weir_run_options *options, size_t options_size);
 
-/* Serves until TERM or QUIT (drain; a second one aborts) or INT. Prints cause and fix on standard error
- * when it cannot start. 0, or a negative error. */
+/* Serves until TERM or QUIT (drain; a second one aborts) or INT. Prints cause and fix on standard
+ * error when it cannot start. 0, or a negative error. */
 static inline int weir_run(const weir_service *services, unsigned count,
                            const weir_run_options *options)
 {
@@ -114,8 +114,8 @@ typedef struct weir_listener {
 } weir_listener;
 
 WEIR_API int weir__listen(weir_listener *out, const weir_service *service, size_t size);
-/* Listens on the current loop alone (embedding). The service is copied. All of its addresses or none.
- * *out may be NULL. */
+/* Listens on the current loop alone (embedding). The service is copied. All of its addresses or
+ * none. *out may be NULL. */
 static inline int weir_listen(weir_listener *out, const weir_service *service)
 {
     return weir__listen(out, service, sizeof *service);
@@ -125,11 +125,11 @@ WEIR_API int weir_listener_address(weir_listener listener, weir_address *out);
 /* Stops accepting; connections go on. */
 WEIR_API int weir_listener_close(weir_listener listener);
 
-WEIR_API int weir__connect(weir_conn *out, const char *url, const weir_service *service, size_t size,
-                           void *user);
-/* Connects from the current loop: on_open when established, on_close alone when it fails. The service
- * gives handlers and limits (its .listen is ignored) and must stay valid and unchanged while such
- * connections live. 0, or an error with no connection made. */
+WEIR_API int weir__connect(weir_conn *out, const char *url, const weir_service *service,
+                           size_t size, void *user);
+/* Connects from the current loop: on_open when established, on_close alone when it fails. The
+ * service gives handlers and limits (its .listen is ignored) and must stay valid and unchanged
+ * while such connections live. 0, or an error with no connection made. */
 static inline int weir_connect(weir_conn *out, const char *url, const weir_service *service,
                                void *user)
 {

@@ -20,8 +20,8 @@ WEIR_BEGIN
  * `why_size` 0; a longer reason is cut. Any thread. */
 
 /* A whole decimal number from `least` to `most`: "8080". No sign, no space. */
-WEIR_API int weir_number_parse(const char *written, uint64_t least, uint64_t most,
-                               uint64_t *number, char *why, size_t why_size);
+WEIR_API int weir_number_parse(const char *written, uint64_t least, uint64_t most, uint64_t *number,
+                               char *why, size_t why_size);
 
 /* A size in bytes: "512", "512B", "64K" = "64KiB" = 65536, "1.5M", up to E, in either case.
  * "64KB" is refused: it means 1000s to some and 1024s to others. */

@@ -57,8 +57,8 @@ static inline weir_view weir_static(const void *data, size_t size)
 }
 
 /* Lends bytes to the current loop until it calls release(data, size, arg). Never copied; counted
- * against the soft mark only. Send the view once. When there is no place to note it, release is called
- * at once and sending the view gives WEIR_ENOMEM. Loop's thread only. */
+ * against the soft mark only. Send the view once. When there is no place to note it, release is
+ * called at once and sending the view gives WEIR_ENOMEM. Loop's thread only. */
 WEIR_API weir_view weir_own(const void *data, size_t size, weir_release_fn *release, void *arg);
 
 /* Keeps a view beyond its handler. Returns a view that may be a copy at another address (small ones

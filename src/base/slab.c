@@ -141,8 +141,8 @@ static uint32_t find_gone(struct slab *slab)
         return NONE; /* only after so many retired records that the slots are used up */
     if (slab->chunk_count == slab->chunk_room && !grow_table(slab))
         return NONE;
-    slab->chunks[slab->chunk_count] = (struct slab_chunk){
-        .generation = slab->generation_first, .generation_top = slab->generation_first};
+    slab->chunks[slab->chunk_count] = (struct slab_chunk){.generation = slab->generation_first,
+                                                          .generation_top = slab->generation_first};
     return slab->chunk_count++;
 }
 

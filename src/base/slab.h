@@ -39,9 +39,9 @@ struct slab {
     uint32_t chunk_count, chunk_room;
     uint32_t used, limit;
     uint32_t generation_first; /* of a chunk's first records */
-    uint32_t spare;      /* the one empty chunk that keeps its memory; UINT32_MAX: none */
-    uint32_t first_gone; /* no chunk before this one is without memory and usable */
-    uint32_t open_top;   /* a bit for each word of open_words that is not 0 */
+    uint32_t spare;            /* the one empty chunk that keeps its memory; UINT32_MAX: none */
+    uint32_t first_gone;       /* no chunk before this one is without memory and usable */
+    uint32_t open_top;         /* a bit for each word of open_words that is not 0 */
     uint64_t open_words[SLAB_OPEN_WORDS / 64]; /* a bit for each word of `open` that is not 0 */
     uint64_t *open; /* a bit for each chunk that has memory and a record to take */
 };

@@ -1,4 +1,5 @@
-/* Waiting for a file operation: the coroutine that asks goes on when it is done, the loop meanwhile. */
+/* Waiting for a file operation: the coroutine that asks goes on when it is done, the loop
+ * meanwhile. */
 #ifndef WEIR_CO_CO_FILE_H
 #define WEIR_CO_CO_FILE_H
 
@@ -7,22 +8,22 @@
 #include "co/loop_co.h"
 
 /* One operation at a time, and everything that the kernel or a worker may touch until it is over: a
- * waiter can be sent away, the operation cannot be called back. So this lies in memory that does not
- * belong to the coroutine's stack, at the head of whatever holds the path and the buffers too. */
+ * waiter can be sent away, the operation cannot be called back. So this lies in memory that does
+ * not belong to the coroutine's stack, at the head of what holds the path and the buffers too. */
 struct co_file {
     struct io_file io; /* what to do: the caller fills it before each wait */
-    /* Called when the operation is over whose waiter was sent away: frees the memory, closes what was
-     * opened (`result` of an open). The loop may have no net any more. */
+    /* Called when the operation is over whose waiter was sent away: frees the memory, closes what
+     * was opened (`result` of an open). The loop may have no net any more. */
     void (*drop)(struct co_file *file, int result);
     struct co *waiter; /* the verb's own: NULL when nobody waits */
     int result;
     bool done;
 };
 
-/* Does file->io and gives its result: a count, a descriptor, 0, or a negative error; such as WEIR_EFULL
- * when too many wait for a worker, and then nothing was done.
- * WEIR_ECANCELED: the loop ends; the file is not the caller's any more, drop has it or will get it. (A
- * call's own function must not return this one.) WEIR_EMISUSE: not in a coroutine of a loop. */
+/* Does file->io and gives its result: a count, a descriptor, 0, or a negative error; such as
+ * WEIR_EFULL when too many wait for a worker, and then nothing was done. WEIR_ECANCELED: the loop
+ * ends; the file is not the caller's any more, drop has it or will get it. (A call's own function
+ * must not return this one.) WEIR_EMISUSE: not in a coroutine of a loop. */
 int co_file_wait(struct co_file *file);
 
 #endif

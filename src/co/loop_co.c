@@ -9,7 +9,8 @@ static void coroutines_stop(weir_loop *loop)
 {
     co_cancel_all(loop);
     if (co_pool_free(loop->coroutines) < 0)
-        weir__log(WEIR_LOG_ERROR, WEIR_EMISUSE, 0, "loop %u ended with coroutines waiting", loop->id);
+        weir__log(WEIR_LOG_ERROR, WEIR_EMISUSE, 0, "loop %u ended with coroutines waiting",
+                  loop->id);
     loop->coroutines = NULL;
 }
 

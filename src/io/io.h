@@ -43,8 +43,8 @@ enum io_op {
 #define IO_TOKEN_OWNER(token) ((unsigned)((token) >> 56) & 15u)
 #define IO_TOKEN_GEN(token)   ((uint32_t)((token) >> 32) & 0xffffffu)
 #define IO_TOKEN_SLOT(token)  ((uint32_t)(token))
-#define IO_TOKEN(op, owner, gen, slot)                                                             \
-    ((uint64_t)(op) << 60 | (uint64_t)(owner) << 56 | (uint64_t)((gen) & 0xffffffu) << 32 |        \
+#define IO_TOKEN(op, owner, gen, slot)                                                    \
+    ((uint64_t)(op) << 60 | (uint64_t)(owner) << 56 | (uint64_t)((gen)&0xffffffu) << 32 | \
      (uint64_t)(slot))
 #define IO_TOKEN_WITH_OP(token, op) (((token) & ~(15ull << 60)) | (uint64_t)(op) << 60)
 

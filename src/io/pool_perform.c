@@ -49,14 +49,14 @@ int weir__pool_perform(struct io_file *file)
                 statx(file->fd, file->path, (int)file->flags, (unsigned)file->mode, file->statx));
             break;
         case IO_FILE_READ:
-            result = counted(file->offset < 0 ? read(file->fd, file->buffer, once(file->size))
-                                              : pread(file->fd, file->buffer, once(file->size),
-                                                      file->offset));
+            result = counted(file->offset < 0
+                                 ? read(file->fd, file->buffer, once(file->size))
+                                 : pread(file->fd, file->buffer, once(file->size), file->offset));
             break;
         case IO_FILE_WRITE:
-            result = counted(file->offset < 0 ? write(file->fd, file->buffer, once(file->size))
-                                              : pwrite(file->fd, file->buffer, once(file->size),
-                                                       file->offset));
+            result = counted(file->offset < 0
+                                 ? write(file->fd, file->buffer, once(file->size))
+                                 : pwrite(file->fd, file->buffer, once(file->size), file->offset));
             break;
         case IO_FILE_SYNC:
             result = counted(fsync(file->fd));

@@ -5,31 +5,32 @@
 
 #include <stdint.h>
 
-#define WEIR_LIMITS(XX)                                                                            \
-    XX(CONNS_MAX, 1048576, "connections", "connections of a loop and of a service on it")          \
-    XX(POSTS_MAX, 65536, "messages", "messages from other threads waiting for a loop")             \
-    XX(POSTS_MAX_BYTES, 64 << 20, "bytes", "their bytes")                                          \
-    XX(STALL_MS, 200, "ms", "a handler that holds its loop longer is reported")                    \
-    XX(POOL_THREADS, 4, "threads", "worker threads of a loop for files and blocking calls")        \
-    XX(POOL_QUEUE, 4096, "jobs", "jobs waiting for them")                                          \
-    XX(CONN_SIZE_MAX, 65536, "bytes", "a service's own bytes for each connection")                 \
-    XX(CONNECT_MS, 10000, "ms", "outgoing connect")                                                \
-    XX(FIRST_BYTE_MS, 10000, "ms", "accept to first byte, or to the end of a handshake")           \
-    XX(IDLE_MS, 60000, "ms", "no byte in either direction")                                        \
-    XX(WRITE_MS, 30000, "ms", "less than WRITE_PROGRESS taken by the peer")                        \
-    XX(WRITE_PROGRESS, 1024, "bytes", "progress that satisfies the write and body deadlines")      \
-    XX(LINGER_MS, 2000, "ms", "waiting for the peer's end after ours")                             \
-    XX(SOFT_MARK, 64 << 10, "bytes", "unsent output of a connection: reading pauses, writer waits") \
-    XX(HARD_CAP, 1 << 20, "bytes", "output held for a connection: a send beyond it is refused")    \
-    XX(SEGMENTS_MAX, 1024, "segments", "pieces in a connection's output queue")                    \
-    XX(VIEWS_MAX, 64, "views", "views in one weir_sendv")                                          \
-    XX(FDS_MAX, 16, "descriptors", "descriptors bound to one view")                                \
-    XX(HELD_INPUT, 2 << 20, "bytes", "input that arrived while a connection was being paused")     \
-    XX(FRAMES_A_TURN, 256, "frames", "frames of one connection handled in a turn")                 \
-    XX(FILTERS_MAX, 8, "filters", "filters on a connection")                                       \
-    XX(LISTENERS_MAX, 256, "listeners", "listeners of a loop")                                     \
-    XX(ACCEPT_BACKOFF_MS, 100, "ms", "a listener's pause when descriptors or memory are short")    \
-    XX(REFUSALS_MAX, 64, "connections", "connections being answered with a refusal on a loop")     \
+#define WEIR_LIMITS(XX)                                                                         \
+    XX(CONNS_MAX, 1048576, "connections", "connections of a loop and of a service on it")       \
+    XX(POSTS_MAX, 65536, "messages", "messages from other threads waiting for a loop")          \
+    XX(POSTS_MAX_BYTES, 64 << 20, "bytes", "their bytes")                                       \
+    XX(STALL_MS, 200, "ms", "a handler that holds its loop longer is reported")                 \
+    XX(POOL_THREADS, 4, "threads", "worker threads of a loop for files and blocking calls")     \
+    XX(POOL_QUEUE, 4096, "jobs", "jobs waiting for them")                                       \
+    XX(CONN_SIZE_MAX, 65536, "bytes", "a service's own bytes for each connection")              \
+    XX(CONNECT_MS, 10000, "ms", "outgoing connect")                                             \
+    XX(FIRST_BYTE_MS, 10000, "ms", "accept to first byte, or to the end of a handshake")        \
+    XX(IDLE_MS, 60000, "ms", "no byte in either direction")                                     \
+    XX(WRITE_MS, 30000, "ms", "less than WRITE_PROGRESS taken by the peer")                     \
+    XX(WRITE_PROGRESS, 1024, "bytes", "progress that satisfies the write and body deadlines")   \
+    XX(LINGER_MS, 2000, "ms", "waiting for the peer's end after ours")                          \
+    XX(SOFT_MARK, 64 << 10, "bytes",                                                            \
+       "unsent output of a connection: reading pauses, writer waits")                           \
+    XX(HARD_CAP, 1 << 20, "bytes", "output held for a connection: a send beyond it is refused") \
+    XX(SEGMENTS_MAX, 1024, "segments", "pieces in a connection's output queue")                 \
+    XX(VIEWS_MAX, 64, "views", "views in one weir_sendv")                                       \
+    XX(FDS_MAX, 16, "descriptors", "descriptors bound to one view")                             \
+    XX(HELD_INPUT, 2 << 20, "bytes", "input that arrived while a connection was being paused")  \
+    XX(FRAMES_A_TURN, 256, "frames", "frames of one connection handled in a turn")              \
+    XX(FILTERS_MAX, 8, "filters", "filters on a connection")                                    \
+    XX(LISTENERS_MAX, 256, "listeners", "listeners of a loop")                                  \
+    XX(ACCEPT_BACKOFF_MS, 100, "ms", "a listener's pause when descriptors or memory are short") \
+    XX(REFUSALS_MAX, 64, "connections", "connections being answered with a refusal on a loop")  \
     XX(PULL_CHUNK, 16384, "bytes", "a pull source is asked for at a time")
 
 enum weir_limit {

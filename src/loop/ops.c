@@ -1,6 +1,6 @@
-/* Operations that the loop itself owns: one-shot polls of foreign descriptors, and files. Each lives
- * in a slab record named by its token, so that neither kernel nor caller ever sees the other's
- * address. */
+/* Operations that the loop itself owns: one-shot polls of foreign descriptors, and files. Each
+ * lives in a slab record named by its token, so that neither kernel nor caller ever sees the
+ * other's address. */
 #include <errno.h>
 #include <string.h>
 
@@ -11,9 +11,9 @@
 
 enum { OPS_MAX = 1 << 20 };
 
-struct watch { /* lies in weir_watch */
-    struct list link;  /* signals: in loop->signals */
-    weir_loop *loop;   /* NULL: not watching */
+struct watch {        /* lies in weir_watch */
+    struct list link; /* signals: in loop->signals */
+    weir_loop *loop;  /* NULL: not watching */
     union {
         weir_poll_fn *poll_fn;
         weir_signal_fn *signal_fn;
@@ -155,8 +155,8 @@ int weir_signal(weir_watch *memory, int signal_number, weir_signal_fn *fn, void 
     int result = loop_signal_watch(loop, signal_number);
     if (result < 0)
         return result;
-    *watch = (struct watch){
-        .loop = loop, .signal_fn = fn, .arg = arg, .signal_number = signal_number};
+    *watch =
+        (struct watch){.loop = loop, .signal_fn = fn, .arg = arg, .signal_number = signal_number};
     list_init(&watch->link);
     list_push(&loop->signals, &watch->link);
     return 0;
@@ -181,6 +181,5 @@ void loop_signals_run(weir_loop *loop)
 void loop_signals_end(weir_loop *loop)
 {
     while (!list_empty(&loop->signals))
-        weir_watch_cancel(
-            (weir_watch *)weir_container(loop->signals.next, struct watch, link));
+        weir_watch_cancel((weir_watch *)weir_container(loop->signals.next, struct watch, link));
 }

@@ -1,5 +1,5 @@
-/* The table of loops: the one thing that loops share. A foreign thread pins an entry while it posts;
- * a loop that goes away waits until nobody holds it. */
+/* The table of loops: the one thing that loops share. A foreign thread pins an entry while it
+ * posts; a loop that goes away waits until nobody holds it. */
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -41,7 +41,8 @@ int loop_table_add(weir_loop *loop)
 {
     pthread_once(&fork_once, fork_watch);
     for (uint32_t tries = 0; tries < LOOP_ID_MAX; tries++) {
-        uint32_t id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) % LOOP_ID_MAX + 1;
+        uint32_t id =
+            atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) % LOOP_ID_MAX + 1;
         if (atomic_exchange(&table[id].taken, true))
             continue;
         loop->id = id;

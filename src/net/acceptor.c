@@ -49,8 +49,7 @@ static unsigned by_load(struct run *run, unsigned servers)
     unsigned start = run->turn++;
     for (unsigned i = 0; i < servers; i++) {
         unsigned at = (start + i) % servers;
-        uint32_t load =
-            atomic_load_explicit(&run->loops[1 + at].loop->load, memory_order_relaxed);
+        uint32_t load = atomic_load_explicit(&run->loops[1 + at].loop->load, memory_order_relaxed);
         if (load < best_load) {
             best_load = load;
             best = at;
@@ -86,6 +85,6 @@ void run_hand(void *arg, struct listener *listener, int fd)
     while (rl->services[handed->service] != listener->service)
         handed->service++;
     atomic_fetch_add_explicit(&target->loop->load, 1, memory_order_relaxed);
-    /* Reserved: what was accepted is served; the accept limit above bounds how many there can be. */
+    /* Reserved: what was accepted is served; the accept limit above bounds how many there are. */
     loop_mail_send(target->loop, &handed->mail, 0, true);
 }

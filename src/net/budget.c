@@ -1,5 +1,5 @@
-/* The loop's memory budget (K6): beyond it reading pauses on the largest holders first, then accepting
- * stops; below three quarters of it everybody goes on. */
+/* The loop's memory budget (K6): beyond it reading pauses on the largest holders first, then
+ * accepting stops; below three quarters of it everybody goes on. */
 #include "base/log.h"
 #include "net/conn.h"
 

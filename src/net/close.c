@@ -1,5 +1,5 @@
-/* The one way out (K9, K10): flush, end, wait for the peer, stop what is in flight, close, tell. The
- * first cause is kept. Nothing here calls a handler but conn_end, which runs in a flush only. */
+/* The one way out (K9, K10): flush, end, wait for the peer, stop what is in flight, close, tell.
+ * The first cause is kept. Nothing here calls a handler but conn_end, only run in a flush. */
 #include <errno.h>
 #include <sys/socket.h>
 
@@ -145,7 +145,10 @@ static bool stopped(weir_loop *loop, struct conn *c)
     if ((flags & (CONN_SENDING | CONN_SEND_CANCELED)) == CONN_SENDING) {
         bool connecting = (flags & CONN_CONNECT_SENT) != 0;
         bool moving = c->busy != NULL && c->busy->inflight_move;
-        stop_one(loop, c, connecting ? IO_OP_CONNECT : moving ? IO_OP_MOVE : IO_OP_SEND,
+        stop_one(loop, c,
+                 connecting ? IO_OP_CONNECT
+                 : moving   ? IO_OP_MOVE
+                            : IO_OP_SEND,
                  CONN_SEND_CANCELED);
     }
     return (flags & (CONN_RECV_ARMED | CONN_SENDING)) == 0;

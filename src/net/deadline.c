@@ -1,5 +1,5 @@
-/* Deadlines (K7): one timer node a connection, started for the earliest; activity only stores a time,
- * and what fires too early is started again. */
+/* Deadlines (K7): one timer node a connection, started for the earliest; activity only stores a
+ * time, and what fires too early is started again. */
 #include "net/conn.h"
 
 struct due { /* the earliest so far */
@@ -74,8 +74,7 @@ static void due_open(weir_loop *loop, struct conn *c, struct due *due)
     uint32_t proto_ms;
     enum weir_deadline which;
     due_write(c, due, loop->now_ms);
-    if (c->service->consumer->due != NULL &&
-        c->service->consumer->due(loop, c, &proto_ms, &which))
+    if (c->service->consumer->due != NULL && c->service->consumer->due(loop, c, &proto_ms, &which))
         sooner(due, proto_ms, 0, which);
     due_idle_events(c, due);
     bool began = c->received_bytes != 0 || (config->server_first && c->sent_bytes != 0) ||
@@ -165,8 +164,7 @@ static void expire(weir_loop *loop, struct conn *c, uint32_t which)
     else if (which == WEIR_DEADLINE_WRITE && write_progressed(loop, c))
         return;
     else if ((which == WEIR_DEADLINE_HEADER || which == WEIR_DEADLINE_BODY) &&
-             consumer->expired != NULL &&
-             !consumer->expired(loop, c, (enum weir_deadline)which))
+             consumer->expired != NULL && !consumer->expired(loop, c, (enum weir_deadline)which))
         conn_dirty(loop, c);
     else
         conn_fail_deadline(loop, c, (enum weir_deadline)which);

@@ -19,9 +19,9 @@ struct level {
     void *state;
     struct output above; /* for this filter's output */
     bool opened, ready;
-    bool above_ended;    /* the layer above finished its direction */
-    bool told_end;       /* and the filter knows */
-    bool blocked;        /* took less than it was given: waits for weir_filter_wake */
+    bool above_ended; /* the layer above finished its direction */
+    bool told_end;    /* and the filter knows */
+    bool blocked;     /* took less than it was given: waits for weir_filter_wake */
     bool up_ended;
 };
 
@@ -112,8 +112,8 @@ static void file_part_read(weir_loop *loop, int result, void *arg)
     weir_loop *owner;
     struct conn *c;
     weir__free(arg);
-    bool gone = conn_get(part.conn, &owner, &c) < 0 || c->phase > CONN_FLUSHING ||
-                stack_of(c) == NULL;
+    bool gone =
+        conn_get(part.conn, &owner, &c) < 0 || c->phase > CONN_FLUSHING || stack_of(c) == NULL;
     struct segment *s = gone ? NULL : output_front(filters_top(c));
     if (s == NULL || s->kind != SEGMENT_FILE || result <= 0) {
         memory_give(&loop->memory, part.chunk, part.room);
@@ -127,8 +127,11 @@ static void file_part_read(weir_loop *loop, int result, void *arg)
     s->source->offset += result;
     s->size -= size;
     above->unsent_bytes -= size;
-    struct segment piece = {.kind = SEGMENT_COPY, .data = part.chunk, .size = size,
-                            .index = (uint32_t)size, .chunk = part.chunk,
+    struct segment piece = {.kind = SEGMENT_COPY,
+                            .data = part.chunk,
+                            .size = size,
+                            .index = (uint32_t)size,
+                            .chunk = part.chunk,
                             .room = (uint32_t)part.room};
     if (s->size == 0)
         output_pop(loop, c, above);
@@ -147,10 +150,13 @@ static int file_part_start(weir_loop *loop, struct conn *c, struct segment *s)
     part->conn = conn_handle(loop, c);
     size_t size = s->size < LIMIT_PULL_CHUNK ? (size_t)s->size : LIMIT_PULL_CHUNK;
     part->chunk = memory_take(&loop->memory, size, true, &part->room);
-    struct io_file file = {.verb = IO_FILE_READ, .fd = s->source->fd, .buffer = part->chunk,
-                           .size = size, .offset = s->source->offset};
-    int result = part->chunk != NULL ? loop_file_start(loop, &file, file_part_read, part)
-                                     : WEIR_ENOMEM;
+    struct io_file file = {.verb = IO_FILE_READ,
+                           .fd = s->source->fd,
+                           .buffer = part->chunk,
+                           .size = size,
+                           .offset = s->source->offset};
+    int result =
+        part->chunk != NULL ? loop_file_start(loop, &file, file_part_read, part) : WEIR_ENOMEM;
     if (result == 0) {
         s->source->waits = true;
         return 0;
@@ -214,8 +220,7 @@ static void level_pump(weir_loop *loop, struct conn *c, uint32_t index)
         }
         uint64_t size = s->size < UINT32_MAX ? s->size : UINT32_MAX;
         int64_t taken = level->filter->output(&level->at, level->state,
-                                              weir_bytes(s->data, (size_t)size),
-                                              above->count == 1);
+                                              weir_bytes(s->data, (size_t)size), above->count == 1);
         if (taken < 0 || (uint64_t)taken > size) {
             weir_filter_fail(&level->at, taken < 0 ? (int)taken : WEIR_EMISUSE);
             return;
@@ -223,10 +228,9 @@ static void level_pump(weir_loop *loop, struct conn *c, uint32_t index)
         level->blocked = (uint64_t)taken < size;
         output_consume(loop, c, above, (uint64_t)taken);
     }
-    bool ended = index + 1 == stack->count ? (conn_flags(c) & CONN_OUTPUT_SHUT) != 0
-                                           : level->above_ended;
-    if (above->count != 0 || !ended || level->told_end || !level->ready ||
-        c->phase > CONN_FLUSHING)
+    bool ended =
+        index + 1 == stack->count ? (conn_flags(c) & CONN_OUTPUT_SHUT) != 0 : level->above_ended;
+    if (above->count != 0 || !ended || level->told_end || !level->ready || c->phase > CONN_FLUSHING)
         return;
     level->told_end = true;
     if (level->filter->output_end == NULL) {

@@ -5,7 +5,8 @@
 #include "base/log.h"
 #include "net/listener.h"
 
-static int one_address(const char *url, int (*fn)(const weir_address *address, void *arg), void *arg)
+static int one_address(const char *url, int (*fn)(const weir_address *address, void *arg),
+                       void *arg)
 {
     weir_address parsed, expanded[2];
     struct weir_address_error error;

@@ -8,27 +8,27 @@
 struct listener {
     struct slab_head head;
     struct io_fd fd;
-    struct wheel_node timer;  /* back-off, or the accept rate's next token */
+    struct wheel_node timer; /* back-off, or the accept rate's next token */
     struct service *service;
     uint32_t slot;
     bool armed, canceled, stopping, waiting;
-    bool apply_options;       /* accepted sockets do not inherit them */
+    bool apply_options; /* accepted sockets do not inherit them */
     bool owns_file;
-    bool shared_queue;        /* others accept from the same queue: they serve what is in it */
-    uint32_t tokens;          /* of the accept rate */
+    bool shared_queue; /* others accept from the same queue: they serve what is in it */
+    uint32_t tokens;   /* of the accept rate */
     uint32_t tokens_ms;
     weir_address address;
     struct weir__socket_file file;
     /* The acceptor shape: takes the descriptor instead of this loop. */
     void (*hand)(void *arg, struct listener *listener, int fd);
     void *hand_arg;
-    uint32_t next;            /* slot + 1 of the next one of the same weir_listen */
+    uint32_t next; /* slot + 1 of the next one of the same weir_listen */
 };
 
 /* Opens one listening socket on the loop; `fd` ≥ 0: an open one (then shared). The service is
  * referred to. NULL with *error. */
-struct listener *listener_new(struct net *net, struct service *service,
-                              const weir_address *address, int fd, int *error);
+struct listener *listener_new(struct net *net, struct service *service, const weir_address *address,
+                              int fd, int *error);
 /* Asks for connections. */
 void listener_start(weir_loop *loop, struct listener *l);
 /* Stops accepting; what the kernel had accepted is still served. Freed when done. */
@@ -41,6 +41,7 @@ int listeners_open(struct net *net, struct service *service, uint32_t *first,
 
 /* Splits "tcp://a:1 unix:/b" at spaces and expands each; calls fn for each address. Logs what is
  * wrong with cause and fix. Returns the number of addresses or a negative error. */
-int listen_addresses(const char *urls, int (*fn)(const weir_address *address, void *arg), void *arg);
+int listen_addresses(const char *urls, int (*fn)(const weir_address *address, void *arg),
+                     void *arg);
 
 #endif

@@ -53,8 +53,8 @@ int weir_mail(weir_conn conn, const void *data, size_t size, weir_mail_fn *done,
     struct mail *mail = weir__alloc(sizeof *mail + size);
     if (mail == NULL)
         return WEIR_ENOMEM;
-    *mail = (struct mail){.mail = {.run = mail_arrived}, .conn = conn, .done = done, .arg = arg,
-                          .size = size};
+    *mail = (struct mail){
+        .mail = {.run = mail_arrived}, .conn = conn, .done = done, .arg = arg, .size = size};
     mail->home = loop_current() != NULL ? loop_current()->id : 0;
     memcpy(mail->data, data, size);
     weir_loop *loop = loop_pin(id);

@@ -111,7 +111,7 @@ static void close_each(weir_loop *loop, struct conn *c, void *arg)
         close(c->fd.fd);
 }
 
-/* In the child of a fork: the connections are the parent's; only our copies of the descriptors go. */
+/* In the child of a fork: the connections are the parent's; only our copies of descriptors go. */
 static void net_forked(weir_loop *loop)
 {
     conn_each(loop->net, close_each, NULL);

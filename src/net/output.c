@@ -1,5 +1,6 @@
-/* A connection's output: one ordered queue of typed segments. Borrowed bytes are copied into chunks,
- * small ones behind one another; views of receive blocks stay where they are until the flush. */
+/* A connection's output: one ordered queue of typed segments. Borrowed bytes are copied into
+ * chunks, small ones behind one another; views of receive blocks stay where they are until the
+ * flush. */
 #include <string.h>
 #include <unistd.h>
 
@@ -31,16 +32,15 @@ static struct segment *output_back(struct output *out)
 static int output_grow(weir_loop *loop, struct output *out)
 {
     if (out->head != 0 && out->head >= out->max / 2) {
-        memmove(out->segments, out->segments + out->head,
-                out->count * sizeof *out->segments);
+        memmove(out->segments, out->segments + out->head, out->count * sizeof *out->segments);
         out->head = 0;
         return 0;
     }
     if (out->count >= LIMIT_SEGMENTS_MAX)
         return WEIR_EFULL;
     size_t room;
-    struct segment *grown = memory_take(
-        &loop->memory, (out->count + 1) * 2 * sizeof *grown, true, &room);
+    struct segment *grown =
+        memory_take(&loop->memory, (out->count + 1) * 2 * sizeof *grown, true, &room);
     if (grown == NULL)
         return WEIR_ENOMEM;
     memcpy(grown, out->segments + out->head, out->count * sizeof *grown);
@@ -204,8 +204,8 @@ static uint8_t *tail_room(struct output *out, size_t size)
     return s->chunk + s->index;
 }
 
-/* A chunk for the queue's tail: the first one small, those behind it large, for an output that grows
- * is one that goes on growing. */
+/* A chunk for the queue's tail: the first one small, those behind it large, for an output that
+ * grows is one that goes on growing. */
 static uint8_t *tail_chunk(weir_loop *loop, const struct output *out, size_t size, bool forced,
                            size_t *room)
 {
@@ -351,8 +351,12 @@ int output_unblock(weir_loop *loop, struct output *out, uint64_t skip)
         loop->net->counters.copied_bytes += s->size;
         uint64_t size = s->size;
         segment_free(loop, s);
-        *s = (struct segment){.kind = SEGMENT_COPY, .data = chunk, .size = size,
-                              .index = (uint32_t)size, .chunk = chunk, .room = (uint32_t)room};
+        *s = (struct segment){.kind = SEGMENT_COPY,
+                              .data = chunk,
+                              .size = size,
+                              .index = (uint32_t)size,
+                              .chunk = chunk,
+                              .room = (uint32_t)room};
     }
     return 0;
 }

@@ -5,8 +5,8 @@ static struct conn *partner_of(weir_loop *loop, struct conn *c)
 {
     weir_loop *same;
     struct conn *other;
-    if (c->busy == NULL || c->busy->piped.id == 0 ||
-        conn_get(c->busy->piped, &same, &other) < 0 || same != loop)
+    if (c->busy == NULL || c->busy->piped.id == 0 || conn_get(c->busy->piped, &same, &other) < 0 ||
+        same != loop)
         return NULL;
     return other;
 }
@@ -14,8 +14,7 @@ static struct conn *partner_of(weir_loop *loop, struct conn *c)
 size_t pipe_input(weir_loop *loop, struct conn *c, weir_view data)
 {
     struct conn *other = partner_of(loop, c);
-    if (other == NULL || other->phase != CONN_OPEN ||
-        (conn_flags(other) & CONN_OUTPUT_SHUT) != 0)
+    if (other == NULL || other->phase != CONN_OPEN || (conn_flags(other) & CONN_OUTPUT_SHUT) != 0)
         return data.size; /* nobody takes it any more; the close is on its way */
     struct output *out = conn_output(loop, other);
     uint32_t mark = other->service->config.soft_mark_bytes;

@@ -41,8 +41,8 @@ static void drain_over(weir_timer *timer, void *arg)
     struct run_loop *rl = arg;
     if (rl->loop->net != NULL && rl->loop->net->conns.used != 0)
         weir__log(WEIR_LOG_WARN, 0, 0,
-                  "loop %u: %u connections did not finish within %u ms and are aborted",
-                  rl->index, rl->loop->net->conns.used, rl->run->options.drain_ms);
+                  "loop %u: %u connections did not finish within %u ms and are aborted", rl->index,
+                  rl->loop->net->conns.used, rl->run->options.drain_ms);
     weir_loop_stop(rl->loop);
 }
 
@@ -132,8 +132,8 @@ static int listeners_make(struct run_loop *rl, struct net *net)
         flags = net->loop->io->hot_block ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
         if (fcntl(fd, F_SETFL, flags) != 0)
             return -errno;
-        struct listener *l = listener_new(net, rl->services[socket->service], &socket->address, fd,
-                                          &result);
+        struct listener *l =
+            listener_new(net, rl->services[socket->service], &socket->address, fd, &result);
         if (l == NULL)
             return result;
         socket->fds[rl->index] = -1; /* the listener's from now on */

@@ -1,5 +1,5 @@
-/* The sockets of weir_run: opened before any loop, one for each listening loop (SO_REUSEPORT), so that
- * nothing starts unless everything can. */
+/* The sockets of weir_run: opened before any loop, one for each listening loop (SO_REUSEPORT), so
+ * that nothing starts unless everything can. */
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -19,8 +19,8 @@ static int socket_fail(const struct weir__socket_error *error)
     return error->code;
 }
 
-/* One descriptor for each listening loop. TCP: sockets of their own on a shared port; a unix socket is
- * one, shared. */
+/* One descriptor for each listening loop. TCP: sockets of their own on a shared port; a unix socket
+ * is one, shared. */
 static int open_all(struct run *run, struct run_socket *socket)
 {
     struct weir__socket_error error;

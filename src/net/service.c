@@ -1,5 +1,5 @@
-/* A service as the core keeps it: the program's description copied, checked, its defaults filled in;
- * and the consumer of plain event handlers. */
+/* A service as the core keeps it: the program's description copied, checked, its defaults filled
+ * in; and the consumer of plain event handlers. */
 #include <string.h>
 
 #include "base/alloc.h"
@@ -31,9 +31,10 @@ static int check(const weir_service *config, uint32_t block_bytes)
     /* One received view always fits between the mark and the cap (K6). */
     if (config->hard_cap_bytes < config->soft_mark_bytes ||
         config->hard_cap_bytes - config->soft_mark_bytes < block_bytes) {
-        weir__log(WEIR_LOG_ERROR, WEIR_EINVALID, 0,
-                  "hard_cap_bytes (%u) must be at least soft_mark_bytes (%u) + %u, the largest view",
-                  config->hard_cap_bytes, config->soft_mark_bytes, block_bytes);
+        weir__log(
+            WEIR_LOG_ERROR, WEIR_EINVALID, 0,
+            "hard_cap_bytes (%u) must be at least soft_mark_bytes (%u) + %u, the largest view",
+            config->hard_cap_bytes, config->soft_mark_bytes, block_bytes);
         return WEIR_EINVALID;
     }
     if (config->frame.kind != 0) {
@@ -77,10 +78,10 @@ struct service *service_new(struct net *net, const weir_service *config, size_t 
                          config->both_idle_ms != WEIR_OFF;
     if (config->protocol != NULL)
         service->consumer = config->protocol->consumer;
-    service->hold_max = service->consumer == &consumer_frames ? config->frame.max
-                                                              : service->consumer->hold_max;
-    size_t session_size = config->protocol != NULL ? config->protocol->session_size
-                                                   : config->conn_size;
+    service->hold_max =
+        service->consumer == &consumer_frames ? config->frame.max : service->consumer->hold_max;
+    size_t session_size =
+        config->protocol != NULL ? config->protocol->session_size : config->conn_size;
     session_size = (session_size + 7) & ~(size_t)7;
     service->told_offset = (uint32_t)session_size;
     if (service->idle_told)
@@ -178,8 +179,8 @@ static size_t frames_input(weir_loop *loop, struct conn *c, weir_view data)
         if (result == 0)
             break;
         if (result < 0) {
-            conn_close_why(loop, c,
-                           result == WEIR_ETOOBIG ? WEIR_WHY_LIMIT : WEIR_WHY_ERROR, result);
+            conn_close_why(loop, c, result == WEIR_ETOOBIG ? WEIR_WHY_LIMIT : WEIR_WHY_ERROR,
+                           result);
             return data.size;
         }
         scanned = 0;

@@ -224,7 +224,7 @@ int h_end(struct world *w, int result)
     return result;
 }
 
-/* --- sides and the records of their connections ------------------------------------------------ */
+/* --- sides and the records of their connections ----------------------------------------------- */
 
 struct session { /* a connection's .conn_size bytes */
     struct rec *rec;

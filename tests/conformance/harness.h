@@ -1,7 +1,7 @@
-/* What the tests of the contracts share: a loop that is driven turn by turn, services whose handlers
- * only note what they see (and do what the test asks for beyond that), plain sockets at the other
- * end, and the checks that hold in every test: the order of a connection's events (K4), no handler
- * inside a verb or another handler (K3), and nothing left when the loop is gone. */
+/* What the tests of the contracts share: a loop that is driven turn by turn, services whose
+ * handlers only note what they see (and do what the test asks for beyond that), plain sockets at
+ * the other end, and the checks that hold in every test: the order of a connection's events (K4),
+ * no handler inside a verb or another handler (K3), and nothing left when the loop is gone. */
 #ifndef WEIR_TESTS_CONFORMANCE_HARNESS_H
 #define WEIR_TESTS_CONFORMANCE_HARNESS_H
 
@@ -29,20 +29,20 @@ struct side;
 struct rec {
     struct side *side;
     weir_conn conn;
-    unsigned number;       /* of its side, from 0 */
+    unsigned number; /* of its side, from 0 */
     int opens, datas, ends, drains, closes, frames;
-    int idles[4];          /* by enum weir_idle */
+    int idles[4]; /* by enum weir_idle */
     weir_end end;
-    uint64_t received;     /* bytes */
-    uint64_t sent;         /* bytes that the test has sent with rec_send_pattern */
-    bool in_pattern;       /* all of them were rig_pattern's, in order */
-    uint8_t *kept;         /* the first KEPT_MAX of them */
+    uint64_t received; /* bytes */
+    uint64_t sent;     /* bytes that the test has sent with rec_send_pattern */
+    bool in_pattern;   /* all of them were rig_pattern's, in order */
+    uint8_t *kept;     /* the first KEPT_MAX of them */
     size_t kept_size;
-    size_t largest;        /* view or frame */
+    size_t largest; /* view or frame */
     uint64_t opened_ns, closed_ns, last_ns;
-    char log[REC_LOG];     /* "ODERC": open, data (once for several), end, drain, close */
-    int mark;              /* the test's own */
-    void *note;            /* the test's own */
+    char log[REC_LOG]; /* "ODERC": open, data (once for several), end, drain, close */
+    int mark;          /* the test's own */
+    void *note;        /* the test's own */
 };
 
 /* A service and what its handlers do beyond noting. The functions may be NULL. */
@@ -70,19 +70,19 @@ struct side {
 /* A socket that is not weir's, at the other end. It does not block; world_turn moves its bytes. */
 struct peer {
     struct world *world;
-    struct rec *rec;       /* the connection at the other end, when known */
+    struct rec *rec; /* the connection at the other end, when known */
     int fd;
-    bool reads;            /* default true */
-    uint64_t to_send;      /* bytes of the pattern to send */
+    bool reads;       /* default true */
+    uint64_t to_send; /* bytes of the pattern to send */
     uint64_t sent;
-    size_t piece;          /* at most so many bytes in a send or receive; 0: no limit */
-    bool finish;           /* shutdown(SHUT_WR) when all is sent */
+    size_t piece; /* at most so many bytes in a send or receive; 0: no limit */
+    bool finish;  /* shutdown(SHUT_WR) when all is sent */
     bool finished;
     uint64_t received;
-    bool in_pattern;       /* what was received is the pattern from its beginning */
-    bool ended;            /* the end came */
-    int error;             /* errno of a receive or send */
-    uint8_t *kept;         /* the first KEPT_MAX bytes received */
+    bool in_pattern; /* what was received is the pattern from its beginning */
+    bool ended;      /* the end came */
+    int error;       /* errno of a receive or send */
+    uint8_t *kept;   /* the first KEPT_MAX bytes received */
     size_t kept_size;
     uint64_t ended_ns;
 };
@@ -117,7 +117,7 @@ void world_broke(struct world *w, const char *format, ...) __attribute__((format
 bool world_is(const struct world *w, const char *backend);
 /* Whether WEIR_FEATURES holds this text. */
 bool world_feature(const char *text);
-/* Skips, on select, what needs descriptors beyond FD_SETSIZE; and what direct descriptors cannot. */
+/* Skips, on select, what needs descriptors beyond FD_SETSIZE; and what direct ones cannot. */
 bool world_direct(const struct world *w);
 
 uint64_t now_ns(void);
@@ -125,14 +125,14 @@ uint64_t now_ns(void);
 int fds_open(void);
 
 /* Turns until the condition holds; fails after five seconds. */
-#define UNTIL(w, condition)                                                                        \
-    do {                                                                                           \
-        uint64_t until_ = now_ns() + 5000000000ull;                                                \
-        while (!(condition)) {                                                                     \
-            if (now_ns() > until_)                                                                 \
-                fail_msg("waited in vain for: %s", #condition);                                    \
-            world_turn(w);                                                                         \
-        }                                                                                          \
+#define UNTIL(w, condition)                                     \
+    do {                                                        \
+        uint64_t until_ = now_ns() + 5000000000ull;             \
+        while (!(condition)) {                                  \
+            if (now_ns() > until_)                              \
+                fail_msg("waited in vain for: %s", #condition); \
+            world_turn(w);                                      \
+        }                                                       \
     } while (0)
 
 /* A verb called from outside of a handler: the loop is made current around it, and no handler may
@@ -194,11 +194,11 @@ uint64_t world_syscalls(const struct world *w);
 /* Bytes of output and held input that the loop holds. */
 uint64_t world_memory(const struct world *w);
 
-#define K_MAIN(...)                                                                                \
-    int main(void)                                                                                 \
-    {                                                                                              \
-        const struct CMUnitTest tests[] = {__VA_ARGS__};                                           \
-        return cmocka_run_group_tests(tests, NULL, NULL);                                          \
+#define K_MAIN(...)                                       \
+    int main(void)                                        \
+    {                                                     \
+        const struct CMUnitTest tests[] = {__VA_ARGS__};  \
+        return cmocka_run_group_tests(tests, NULL, NULL); \
     }
 #define T(function) cmocka_unit_test(function)
 

@@ -11,7 +11,7 @@
 
 #include "conformance/harness_in.h"
 
-/* --- the pattern: a table of noise whose size is a prime, repeated ------------------------------ */
+/* --- the pattern: a table of noise whose size is a prime, repeated ---------------------------- */
 
 enum { NOISE = 65521 };
 

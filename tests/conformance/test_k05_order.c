@@ -47,9 +47,9 @@ static void k05_echo_of_16_mib(void **state)
 }
 
 /* One send after another from one handler, of every size around the interesting ones. */
-static const size_t sizes[] = {1,    2,    255,  256,   257,   1023,  1024,  1025,  4095,
-                               4096, 4097, 8192, 16383, 16384, 16385, 65535, 65536, 65537,
-                               1,    1,    3,    100000};
+static const size_t sizes[] = {1,     2,     255,  256,  257,   1023,  1024,  1025,
+                               4095,  4096,  4097, 8192, 16383, 16384, 16385, 65535,
+                               65536, 65537, 1,    1,    3,     100000};
 enum { SIZES = sizeof sizes / sizeof *sizes };
 
 static void send_sizes(struct rec *r)

@@ -1,10 +1,10 @@
-/* A file server for tests: what `weir serve` does, with every option of the library within reach. Prints
- * its port, serves until TERM; HUP reopens the access log.
+/* A file server for tests: what `weir serve` does, with every option of the library within reach.
+ * Prints its port, serves until TERM; HUP reopens the access log.
  *
  *     fileserver ROOT [name=value...]
  *
- * listing hidden symlinks no_precompressed (0 or 1), cache (bytes; -1: none), prefix, log, format, loops,
- * idle, listen, second (another root at /second) */
+ * listing hidden symlinks no_precompressed (0 or 1), cache (bytes; -1: none), prefix, log, format,
+ * loops, idle, listen, second (another root at /second) */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -5,10 +5,10 @@
 #include <stdio.h>
 
 /* Leaves the case, which must be the calling function. Include after <cmocka.h>. */
-#define skip_because(reason) \
-    do { \
+#define skip_because(reason)                                 \
+    do {                                                     \
         fprintf(stderr, "skip: %s: %s\n", __func__, reason); \
-        skip(); \
+        skip();                                              \
     } while (0)
 
 #endif

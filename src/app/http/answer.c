@@ -52,15 +52,17 @@ static void write_framing(struct exchange *x, struct http1_writer *w, const stru
         http1_write_raw(w, server->keep_alive, server->keep_alive_size);
 }
 
-/* Writes the head to the output with room for `extra` bytes behind it. NULL: out of memory, or a value
- * is not clean. The place behind the head; *head its size. */
-static uint8_t *write_head(struct exchange *x, struct output *out, unsigned status, const char *type,
-                           const struct framing *framing, size_t extra, size_t *head)
+/* Writes the head to the output with room for `extra` bytes behind it. NULL: out of memory, or a
+ * value is not clean. The place behind the head; *head its size. */
+static uint8_t *write_head(struct exchange *x, struct output *out, unsigned status,
+                           const char *type, const struct framing *framing, size_t extra,
+                           size_t *head)
 {
     struct http_server *server = x->server;
     const weir_http_app *app = server->app;
     size_t type_size = type != NULL ? strlen(type) : 0, fields = HTTP_ARENA - x->fields_from;
-    size_t room = HTTP_HEAD_ROOM + type_size + x->premade_size + fields + app->extra_head_size + extra;
+    size_t room =
+        HTTP_HEAD_ROOM + type_size + x->premade_size + fields + app->extra_head_size + extra;
     uint8_t *place = output_room(server->loop, x->conn, out, room);
     if (place == NULL)
         return NULL;
@@ -117,8 +119,7 @@ int answer_whole(struct exchange *x, unsigned status, const char *type, weir_vie
     bool carried = !framing.none && !head_method(x) && body.size != 0;
     bool copied = carried && !lent && body.size <= (fixed ? 1024 : COPIED_MAX);
     size_t head;
-    uint8_t *place =
-        write_head(x, out, status, type, &framing, copied ? body.size : 0, &head);
+    uint8_t *place = write_head(x, out, status, type, &framing, copied ? body.size : 0, &head);
     if (place == NULL)
         return out_of(x, 0);
     if (copied)

@@ -66,13 +66,13 @@ static void body_refuse(struct exchange *x, ssize_t refusal)
     body_cut(x, row->status == 413 ? WEIR_ETOOBIG : WEIR_EPROTO);
 }
 
-/* The trailer section lies in one piece once it has come whole; its fields are checked, not kept. */
+/* The trailer section lies in one piece once it is whole; its fields are checked, not kept. */
 static ssize_t feed_trailers(struct exchange *x, const uint8_t *data, size_t size)
 {
     struct http1_field rows[HTTP1_TRAILERS];
     struct http1_fields fields = {.row = rows, .capacity = HTTP1_TRAILERS};
-    return http1_body_trailers(&x->body, data, size, &x->trailer_resume,
-                               &x->server->app->limits, &fields);
+    return http1_body_trailers(&x->body, data, size, &x->trailer_resume, &x->server->app->limits,
+                               &fields);
 }
 
 static bool piece_ready(struct exchange *x)

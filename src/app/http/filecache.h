@@ -63,7 +63,7 @@ struct filecache_entry {
     const char *mime;
     struct filecache_file file;
     char etag[ETAG_SIZE];
-    struct list link; /* in the order of eviction */
+    struct list link;        /* in the order of eviction */
     struct filecache *cache; /* whose it is: who gives it back may know nothing else */
     char key[];
 };

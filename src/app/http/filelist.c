@@ -1,5 +1,5 @@
-/* A directory without an index: its listing, made by a worker because reading a directory may take as
- * long as it likes, or the refusal to show one. */
+/* A directory without an index: its listing, made by a worker because reading a directory may take
+ * as long as it likes, or the refusal to show one. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -23,7 +23,8 @@ struct list_job {
     uint32_t path_size;
     char *text; /* the page; its size and room */
     size_t size, room;
-    char path[FILEPATH_MAX + 256]; /* of the directory, and of a link in it while that is looked at */
+    char path[FILEPATH_MAX +
+              256]; /* of the directory, and of a link in it while that is looked at */
 };
 
 static void list_free(struct list_job *job)
@@ -176,7 +177,8 @@ static void list_answer(struct visit *v, struct list_job *job)
     answer_field(v->x, "Vary", (struct http_text){"Accept", 6});
     answer_field(v->x, "X-Content-Type-Options", (struct http_text){"nosniff", 7});
     if (!job->json)
-        answer_field(v->x, "Content-Security-Policy", (struct http_text){policy, sizeof policy - 1});
+        answer_field(v->x, "Content-Security-Policy",
+                     (struct http_text){policy, sizeof policy - 1});
     job->text = NULL;
     if (weir_http_respond(v->handle, 200, job->json ? "application/json" : PAGE_TYPE,
                           weir_own(text, job->size, text_free, text)) < 0)

@@ -1,5 +1,5 @@
-/* What a request asks of the file system: each step is waited for by its coroutine, and the loop serves
- * others meanwhile. */
+/* What a request asks of the file system: each step is waited for by its coroutine, and the loop
+ * serves others meanwhile. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -132,7 +132,8 @@ static int read_whole(struct file_job *job, uint64_t size)
     int result = job_stat(job, &after);
     if (result < 0)
         return result;
-    bool same = after.size_bytes == size && before.stx_mtime.tv_sec == job->status.stx_mtime.tv_sec &&
+    bool same = after.size_bytes == size &&
+                before.stx_mtime.tv_sec == job->status.stx_mtime.tv_sec &&
                 before.stx_mtime.tv_nsec == job->status.stx_mtime.tv_nsec;
     return same ? 0 : WEIR_EFULL;
 }

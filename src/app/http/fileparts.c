@@ -1,5 +1,5 @@
-/* Several ranges of a file in one answer: framing from memory, the parts lent from the cache or moved
- * from the open file, all in one ordered queue. */
+/* Several ranges of a file in one answer: framing from memory, the parts lent from the cache or
+ * moved from the open file, all in one ordered queue. */
 #include <unistd.h>
 
 #include "app/http/mount.h"

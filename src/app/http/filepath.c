@@ -184,7 +184,7 @@ int filepath_status(int error)
     case -EMFILE:
     case -ENFILE:
     case -ENOMEM:
-    case -EAGAIN: /* the tree was renamed under the kernel's feet: openat2(2) */
+    case -EAGAIN:  /* the tree was renamed under the kernel's feet: openat2(2) */
     case -ENOBUFS: /* too much is asked of the file system at once */
     case WEIR_EFULL:
     case WEIR_ENOMEM:

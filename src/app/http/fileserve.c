@@ -1,4 +1,4 @@
-/* Answers made of a form of a file: whole, in part, or not at all, as the request's conditions say. */
+/* Answers made of a form of a file: whole, in part, or not at all, as the request says. */
 #include <string.h>
 #include <unistd.h>
 
@@ -7,9 +7,9 @@
 
 enum { COPIED_MAX = 4096 }; /* lending costs more than copying so much */
 
-#define CONDITIONS                                                                                \
-    (HTTP_NAME_BIT(HTTP_IF_MATCH) | HTTP_NAME_BIT(HTTP_IF_NONE_MATCH) |                           \
-     HTTP_NAME_BIT(HTTP_IF_MODIFIED_SINCE) | HTTP_NAME_BIT(HTTP_IF_UNMODIFIED_SINCE) |            \
+#define CONDITIONS                                                                     \
+    (HTTP_NAME_BIT(HTTP_IF_MATCH) | HTTP_NAME_BIT(HTTP_IF_NONE_MATCH) |                \
+     HTTP_NAME_BIT(HTTP_IF_MODIFIED_SINCE) | HTTP_NAME_BIT(HTTP_IF_UNMODIFIED_SINCE) | \
      HTTP_NAME_BIT(HTTP_IF_RANGE) | HTTP_NAME_BIT(HTTP_RANGE))
 
 static void give_back(const void *data, size_t size, void *arg)
@@ -27,7 +27,7 @@ weir_view file_part_view(struct visit *v, struct found *found, struct range part
     return weir_own(data, (size_t)part.size, give_back, found->entry);
 }
 
-/* The request's conditions, joined where a field came more than once. False: no room to join them. */
+/* The request's conditions, joined where a field came more than once. False: no room for it. */
 static bool conditions_take(struct visit *v, struct conditional *conditions)
 {
     struct exchange *x = v->x;

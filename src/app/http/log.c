@@ -23,13 +23,14 @@ static int log_failed(const char *name, int error)
     return error;
 }
 
-/* A descriptor for the log, or a negative error. O_NONBLOCK keeps a pipe without a reader from holding
- * us; what is written later may wait, for it is not written on a loop. */
+/* A descriptor for the log, or a negative error. O_NONBLOCK keeps a pipe without a reader from
+ * holding us; what is written later may wait, for it is not written on a loop. */
 static int log_open(const char *name)
 {
-    int fd = name == NULL ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)
-                          : open(name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
-                                 0640);
+    int fd =
+        name == NULL
+            ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)
+            : open(name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640);
     if (fd < 0)
         return -errno;
     if (name != NULL)
@@ -84,8 +85,8 @@ int accesslog_open(weir_http_app *app)
     return 0;
 }
 
-/* The new file takes the old one's number: a write that is under way goes to the one or the other, and
- * nobody has to be asked to let go. */
+/* The new file takes the old one's number: a write that is under way goes to the one or the other,
+ * and nobody has to be asked to let go. */
 void weir_http_reopen_logs(weir_http_app *app)
 {
     if (app == NULL || app->access == NULL || app->access->name == NULL)

@@ -10,8 +10,9 @@
 /* The file. Counted: a write may be under way when the application is gone. */
 struct accesslog {
     _Atomic uint32_t refs;
-    int fd;              /* stays the same number over a reopening, which puts another file behind it */
-    _Atomic bool stream; /* a pipe, a terminal: several writers mix beyond what one write keeps whole */
+    int fd; /* stays the same number over a reopening, which puts another file behind it */
+    _Atomic bool
+        stream; /* a pipe, a terminal: several writers mix beyond what one write keeps whole */
     enum accesslog_format format;
     char *name; /* NULL: standard output */
 };

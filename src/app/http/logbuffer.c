@@ -1,5 +1,5 @@
-/* A loop's part of the access log: lines are put into one buffer while the other is being written off
- * the loop. When both are full lines are lost, and counted. */
+/* A loop's part of the access log: lines are put into one buffer while the other is being written
+ * off the loop. When both are full lines are lost, and counted. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
@@ -91,7 +91,8 @@ static void timer_begin(struct accesslog_buffer *b)
     weir_timer_start(&b->timer, weir_after(LOG_FLUSH_MS * WEIR_MS), timer_fired, b);
 }
 
-/* How much one write takes: of a stream no more than stays whole among other writers, in whole lines. */
+/* How much one write takes: of a stream no more than stays whole among other writers, in whole
+ * lines. */
 static size_t piece_size(const struct accesslog_buffer *b, const struct log_half *half)
 {
     size_t size = half->size - half->from;
@@ -109,7 +110,7 @@ static void buffer_free(struct accesslog_buffer *b)
     weir__free(b);
 }
 
-/* The server is gone: what is left is written here and now, but nobody waits for a reader for long. */
+/* The server is gone: what is left is written here and now, but not for a reader who is slow. */
 static void write_last(struct accesslog_buffer *b)
 {
     for (int i = 0; i < 2; i++) {
@@ -142,8 +143,8 @@ static void wrote(weir_loop *loop, int result, void *arg)
         half_lose(b, half, result != 0 ? result : -ENOSPC);
     if (b->server == NULL)
         write_last(b);
-    else if (result == -EAGAIN || (half->from == half->size &&
-                                   b->half[b->filling].size < LOG_FLUSH_BYTES))
+    else if (result == -EAGAIN ||
+             (half->from == half->size && b->half[b->filling].size < LOG_FLUSH_BYTES))
         timer_begin(b); /* fires once for nothing when nothing has come */
     else
         write_on(b);
@@ -165,7 +166,8 @@ static void write_on(struct accesslog_buffer *b)
                            .fd = b->log->fd,
                            .buffer = half->text + half->from,
                            .size = piece_size(b, half),
-                           .offset = b->log->stream ? -1 : 0}; /* O_APPEND: at the end in any case */
+                           .offset =
+                               b->log->stream ? -1 : 0}; /* O_APPEND: at the end in any case */
     b->writing = loop_file_start(b->loop, &file, wrote, b) == 0;
     if (!b->writing)
         timer_begin(b);

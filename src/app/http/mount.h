@@ -1,5 +1,5 @@
-/* A directory served as files: what the application keeps for all loops, what one loop keeps of it, and
- * how a request goes from its path to a form of the file that can be sent. */
+/* A directory served as files: what the application keeps for all loops, what one loop keeps of it,
+ * and how a request goes from its path to a form of the file that can be sent. */
 #ifndef WEIR_APP_HTTP_MOUNT_H
 #define WEIR_APP_HTTP_MOUNT_H
 
@@ -33,7 +33,7 @@ struct mount {
 struct mount_cache { /* of one mount on one loop */
     struct mount *mount;
     struct http_server *server;
-    struct filecache *cache; /* NULL: none */
+    struct filecache *cache;                   /* NULL: none */
     uint64_t loading_bytes, loading_max_bytes; /* being read into memory now */
 };
 
@@ -43,7 +43,7 @@ struct file_head {
     uint16_t plain_size;   /* with Accept-Ranges and Content-Encoding */
     uint16_t size;         /* with Content-Type */
     uint8_t etag_size;
-    uint8_t neighbours;    /* of a file itself: which compressed forms lie beside it, CODING_BIT */
+    uint8_t neighbours; /* of a file itself: which compressed forms lie beside it, CODING_BIT */
     bool has_data;
     bool has_modified;
     char text[FILE_HEAD_ROOM];
@@ -92,7 +92,7 @@ struct file_job *file_job_new(struct mount_cache *mc, const struct filepath *pat
 void file_job_free(struct file_job *job); /* closes job->fd when it is not -1 */
 /* Opens the path with these flags of open(2), in the place of what was open. */
 int file_job_open(struct file_job *job, uint64_t flags);
-/* Opens a file to be read, and asks what it is: 0, or an error; -EISDIR, -ENXIO (no file at all). */
+/* Opens a file to be read, and asks what it is: 0, or an error; -EISDIR, -ENXIO (no file). */
 int file_job_look(struct file_job *job, struct filecache_file *file);
 /* Reads the whole file into new content: 0; WEIR_EFULL: not now, or not at all (it has changed
  * meanwhile). The head is left to the caller. */
@@ -100,8 +100,8 @@ int file_job_read(struct file_job *job, uint64_t size);
 
 /* ---- filefind.c ---- */
 
-/* Finds a file's own form: 0 and *found, which is to be given back; or the status to answer with; or
- * WEIR_ECANCELED. It may be known only (no data, not open): file_fetch then gets it. */
+/* Finds a file's own form: 0 and *found, which is to be given back; or the status to answer with;
+ * or WEIR_ECANCELED. It may be known only (no data, not open): file_fetch then gets it. */
 int file_find(struct visit *v, struct found *found);
 /* The same for a compressed neighbour. */
 int file_find_neighbour(struct visit *v, enum coding coding, struct found *found);

@@ -38,8 +38,8 @@ int answer_piece(struct exchange *x, weir_view view)
 
 int answer_piece_file(struct exchange *x, int fd, uint64_t offset, uint64_t size, bool own_fd)
 {
-    int result = weir_send_file(conn_handle(x->server->loop, x->conn), fd, (int64_t)offset, size,
-                                own_fd);
+    int result =
+        weir_send_file(conn_handle(x->server->loop, x->conn), fd, (int64_t)offset, size, own_fd);
     if (result >= 0)
         x->answer_bytes += size;
     return result < 0 ? result : 0;
@@ -58,7 +58,8 @@ int weir_http_file(weir_exchange handle, unsigned status, const char *type, int 
     return answer_finish(x, answer_piece_file(x, fd, (uint64_t)offset, size, own_fd));
 }
 
-/* A pull source between its owner and the connection: adds chunk framing, or holds it to its length. */
+/* A pull source between its owner and the connection: adds chunk framing, or holds it to its
+ * length. */
 struct pulled {
     weir_pull_fn *pull;
     void *arg;
@@ -121,7 +122,9 @@ int weir_http_pull(weir_exchange handle, unsigned status, const char *type, int6
     struct pulled *pulled = weir__zalloc(sizeof *pulled);
     if (pulled == NULL)
         return answer_finish(x, WEIR_ENOMEM);
-    *pulled = (struct pulled){.pull = pull, .arg = arg, .chunked = x->chunked,
+    *pulled = (struct pulled){.pull = pull,
+                              .arg = arg,
+                              .chunked = x->chunked,
                               .ended = length < 0 && !x->chunked,
                               .left = length >= 0 ? (uint64_t)length : UINT64_MAX};
     if (x->chunked)
