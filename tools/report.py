@@ -24,7 +24,7 @@ def reason_of(output):
 def cmocka_skips(output):
     """Cases that a cmocka program skipped, with the reasons that tests/support/skip.h printed."""
     reasons = dict(re.findall(r"^skip: (\w+): (.*)$", output, re.M))
-    for name in dict.fromkeys(re.findall(r"^\[  SKIPPED \] (?!\d+ test)(\w+)", output, re.M)):
+    for name in dict.fromkeys(re.findall(r"^\[  SKIPPED \] (\w+)$", output, re.M)):
         yield name, reasons.get(name, "no reason given")
 
 
