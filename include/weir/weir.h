@@ -12,6 +12,8 @@
 #include <weir/loop.h>
 #include <weir/service.h>
 #include <weir/socket.h>
+#include <weir/stats.h>
+#include <weir/units.h>
 #include <weir/version.h>
 #include <weir/view.h>
 

@@ -165,8 +165,9 @@ static int64_t sleep_ns(weir_loop *loop, weir_time deadline)
 static void stall_check(weir_loop *loop)
 {
     static struct log_site site;
-    uint64_t held_ns = weir__clock_now_ns() - loop->turn_handled_from_ns;
+    uint64_t now_ns = weir__clock_now_ns(), held_ns = now_ns - loop->turn_handled_from_ns;
     loop->counters.handled_ns += held_ns;
+    loop->turn_ended_ns = now_ns;
     if (held_ns > loop->options.stall_ms * WEIR_MS) {
         loop->counters.stalls++;
         weir__log_limited(&site, WEIR_LOG_WARN, 0, 0,
@@ -204,6 +205,8 @@ int weir_loop_turn(weir_loop *loop, weir_time deadline)
     loop->in_turn = true;
     turn_wait(loop, deadline);
     loop->turn_handled_from_ns = loop->now_ns;
+    if (loop->turn_ended_ns != 0 && loop->now_ns > loop->turn_ended_ns)
+        loop->counters.waited_ns += loop->now_ns - loop->turn_ended_ns;
 
     struct io_event event;
     while (loop->io->ops->next(loop->io, &event) != 0)

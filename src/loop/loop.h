@@ -30,7 +30,8 @@ struct loop_ready {
 
 struct loop_counters {
     uint64_t turns, handled_ns, waited_ns;
-    uint64_t posts, posts_refused, timers_fired, stalls;
+    uint64_t posts, timers_fired, stalls;
+    _Atomic uint64_t posts_refused; /* counted by those who posted */
     uint64_t timer_slip_max_ns;
 };
 
@@ -74,7 +75,7 @@ struct weir_loop {
     _Atomic bool stopping;
     bool in_turn;
     uint32_t fork_mark; /* as it was when the loop was made */
-    uint64_t turn_handled_from_ns;
+    uint64_t turn_handled_from_ns, turn_ended_ns;
     pthread_t thread;
     bool thread_known;
     weir_loop_options options;

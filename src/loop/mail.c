@@ -13,8 +13,10 @@ _Static_assert(sizeof(struct task) <= sizeof(weir_task), "weir_task is too small
 int loop_mail_send(weir_loop *loop, struct loop_mail *mail, uint64_t bytes, bool reserved)
 {
     bool wake = false;
-    if (!mpsc_push(&loop->posts, &mail->node, bytes, reserved, &wake))
+    if (!mpsc_push(&loop->posts, &mail->node, bytes, reserved, &wake)) {
+        atomic_fetch_add_explicit(&loop->counters.posts_refused, 1, memory_order_relaxed);
         return WEIR_EFULL;
+    }
     if (wake)
         loop->io->ops->wake(loop->io);
     return 0;

@@ -211,6 +211,7 @@ struct conn_queue { /* slots + 1 of the ends */
 struct net_counters {
     uint64_t accepted, connected, closed, resets, deadlines[8], limits;
     uint64_t received_bytes, sent_bytes, refused_full, accept_errors, block_waits, mails_dropped;
+    uint64_t receives, sends, refused_limit, refused_rate;
     uint64_t copied_bytes; /* output that the kernel did not take at once */
     uint64_t budget_pauses;
 };

@@ -58,6 +58,7 @@ static void account_sent(weir_loop *loop, struct conn *c, uint64_t size)
     if (first && c->service->config.server_first)
         conn_deadline_began(loop, c);
     loop->net->counters.sent_bytes += size;
+    loop->net->counters.sends++;
     output_consume(loop, c, &c->busy->out, size);
 }
 

@@ -126,6 +126,7 @@ void listener_adopt(weir_loop *loop, struct service *service, int fd, bool direc
         c = conn_new(net, service, fd, direct, false);
     if (c == NULL) {
         service->counts.refused_limit++;
+        net->counters.refused_limit++;
         fd_reset(loop, fd, direct);
         return;
     }
@@ -138,6 +139,7 @@ void listener_adopt(weir_loop *loop, struct service *service, int fd, bool direc
         return;
     }
     service->counts.refused_limit++;
+    net->counters.refused_limit++;
     service->refusing++;
     conn_flags(c) |= CONN_REFUSED;
     c->phase = CONN_OPEN;
@@ -208,6 +210,7 @@ static void accepted(weir_loop *loop, struct listener *l, int fd, bool direct)
     if (!rate_take(loop, l)) {
         /* This one was taken by the kernel already: served on credit, the next ones wait. */
         l->service->counts.refused_rate++;
+        loop->net->counters.refused_rate++;
         listener_wait(loop, l, 1000 / l->service->config.accept_rate + 1);
     }
     if (l->apply_options) {

@@ -224,6 +224,7 @@ void conn_event_recv(weir_loop *loop, struct conn *c, const struct io_event *eve
         if (first)
             conn_deadline_began(loop, c);
         loop->net->counters.received_bytes += (uint32_t)event->result;
+        loop->net->counters.receives++;
         if (c->phase <= CONN_OPEN) {
             weir_view view = {event->data, (uint32_t)event->result,
                               (uint32_t)WEIR_OWNER_BLOCK << WEIR_OWNER_SHIFT | event->block};
