@@ -10,6 +10,7 @@
 #include <weir/frame.h>
 #include <weir/log.h>
 #include <weir/loop.h>
+#include <weir/plan.h>
 #include <weir/service.h>
 #include <weir/socket.h>
 #include <weir/stats.h>

@@ -19,6 +19,15 @@ int say(int exit_code, const char *format, ...)
     return exit_code;
 }
 
+int json_print(weir_json_writer *out)
+{
+    int result = weir_json_done(out);
+    if (result == 0)
+        fwrite(out->data, 1, out->size, stdout);
+    weir_json_free(out);
+    return result == 0 ? EX_OK : say(EX_SOFTWARE, "cannot write JSON: %s", weir_error_text(result));
+}
+
 int exit_code_of(int error)
 {
     switch (error) {

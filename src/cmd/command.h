@@ -4,6 +4,8 @@
 
 #include <sysexits.h>
 
+#include <weir/json.h>
+
 #include "cmd/option.h"
 
 struct command {
@@ -17,10 +19,14 @@ struct command {
     int (*run)(const struct command *self, int argc, char **argv);
 };
 
-extern const struct command command_serve;
+extern const struct command command_serve, command_ctl, command_backends, command_limits,
+    command_version;
 
 /* Says "weir: TEXT" on standard error and returns `exit_code`. */
 int say(int exit_code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Ends the text, prints it on standard output and frees it. Returns an exit code. */
+int json_print(weir_json_writer *out);
 
 /* The exit code for an error of the library. */
 int exit_code_of(int error);

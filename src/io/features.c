@@ -75,7 +75,7 @@ static int read_word(struct io_features *features, const char *word, size_t leng
             return 0;
         }
     }
-    *why = "WEIR_FEATURES names an unknown feature; `weir backends` lists the known ones";
+    *why = "WEIR_FEATURES names an unknown feature; `weir backends --features` lists them";
     return -EINVAL;
 }
 

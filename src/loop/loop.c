@@ -79,8 +79,15 @@ static int open_io(weir_loop *loop)
                   weir_error_text(result));
         weir__pool_free(loop->pool);
         loop->pool = NULL;
+        return result;
     }
-    return result;
+    if (weir__getenv("WEIR_BACKEND") != NULL)
+        loop->backend_why = "WEIR_BACKEND names it";
+    else if (o->backend != NULL && strcmp(o->backend, "auto") != 0)
+        loop->backend_why = "as asked";
+    else /* what kept a better one from starting, if something did */
+        loop->backend_why = why != NULL ? why : "the first choice, and it works here";
+    return 0;
 }
 
 static void close_io(weir_loop *loop)

@@ -80,6 +80,7 @@ struct weir_loop {
     bool thread_known;
     weir_loop_options options;
     struct loop_counters counters;
+    const char *backend_why; /* why it has this back end; static text */
     struct io_pool *pool;
     _Atomic uint32_t load; /* connections, for the acceptor; written by the loop, read by others */
 };
