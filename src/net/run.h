@@ -7,7 +7,7 @@
 
 #include "net/listener.h"
 
-enum { RUN_LOOPS_MAX = 512, RUN_SERVICES_MAX = 64 };
+enum { RUN_LOOPS_MAX = 512, RUN_SERVICES_MAX = 64, RUN_DRAIN_MS = 10000 };
 
 struct run_socket { /* one address; a descriptor for each listening loop */
     unsigned service;

@@ -9,16 +9,16 @@
 
 static void defaults(weir_http_options *o)
 {
-    limit_default(&o->header_ms, 10000);
-    limit_default(&o->body_ms, 30000);
+    limit_default(&o->header_ms, HTTP_HEADER_MS);
+    limit_default(&o->body_ms, HTTP_BODY_MS);
     limit_default(&o->idle_ms, LIMIT_IDLE_MS);
     limit_default(&o->line_max_bytes, HTTP1_LINE_BYTES);
     limit_default(&o->head_max_bytes, HTTP1_HEAD_BYTES);
     limit_default(&o->fields_max, HTTP1_FIELDS);
-    limit_default(&o->stack_bytes, 65536);
-    limit_default(&o->handlers_max, 65536);
+    limit_default(&o->stack_bytes, HTTP_STACK_BYTES);
+    limit_default(&o->handlers_max, HTTP_HANDLERS_MAX);
     if (o->body_max_bytes == 0)
-        o->body_max_bytes = 1 << 20;
+        o->body_max_bytes = HTTP_BODY_BYTES;
     if (o->fields_max > HTTP1_FIELDS)
         o->fields_max = HTTP1_FIELDS;
 }

@@ -12,6 +12,11 @@
 #include "proto/http1_write.h"
 
 enum {
+    HTTP_HEADER_MS = 10000,    /* defaults of weir_http_options */
+    HTTP_BODY_MS = 30000,
+    HTTP_BODY_BYTES = 1 << 20,
+    HTTP_STACK_BYTES = 65536,
+    HTTP_HANDLERS_MAX = 65536,
     HTTP_PARAMS_MAX = 16,
     HTTP_ARENA = 2560,         /* bytes for a head's copy, parameters, fields of the answer */
     HTTP_EXCHANGES_MAX = 1 << 20,
