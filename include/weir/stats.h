@@ -87,11 +87,21 @@
     XX(io_sq_fulls, "weir_io_sq_fulls_total", "times", COUNTER,                                    \
        "the ring's submission queue was full and was emptied early")
 
-typedef struct weir_loop_stats {
+/* What the HTTP services on a loop count. */
+#define WEIR_HTTP_STATS(XX)                                                                        \
+    XX(http_requests, "weir_http_requests_total", "requests", COUNTER, "heads that were read")     \
+    XX(http_refused, "weir_http_refused_total", "requests", COUNTER,                               \
+       "of these: refused as malformed or too large")                                              \
+    XX(http_exchanges, "weir_http_exchanges", "requests", GAUGE, "being worked on")
+
 #define WEIR_STATS_FIELD(field, metric, unit, kind, what) uint64_t field;
+typedef struct weir_loop_stats {
     WEIR_LOOP_STATS(WEIR_STATS_FIELD)
-#undef WEIR_STATS_FIELD
 } weir_loop_stats;
+typedef struct weir_http_stats {
+    WEIR_HTTP_STATS(WEIR_STATS_FIELD)
+} weir_http_stats;
+#undef WEIR_STATS_FIELD
 
 enum weir_stat_kind { WEIR_STAT_COUNTER, WEIR_STAT_GAUGE, WEIR_STAT_MAX };
 
@@ -136,6 +146,15 @@ WEIR_API const weir_stat *weir_loop_stats_table(unsigned *count);
 /* Adds the counters of one loop to a sum: counters and gauges add up, of a MAX the larger counts.
  * Any thread. */
 WEIR_API void weir_loop_stats_add(weir_loop_stats *sum, const weir_loop_stats *stats);
+
+/* The same for the HTTP services of a loop together. */
+WEIR_API int weir__http_stats_get(weir_loop *loop, weir_http_stats *out, size_t size);
+static inline int weir_http_stats_get(weir_loop *loop, weir_http_stats *out)
+{
+    return weir__http_stats_get(loop, out, sizeof *out);
+}
+WEIR_API const weir_stat *weir_http_stats_table(unsigned *count);
+WEIR_API void weir_http_stats_add(weir_http_stats *sum, const weir_http_stats *stats);
 
 /* The connections of the current loop, in an order of its own: the first `capacity` behind `after`
  * (zero: from the first one on; it may be closed by now). Returns how many were written; fewer than

@@ -6,6 +6,7 @@
 #include <weir/conn.h>
 #include <weir/error.h>
 #include <weir/service.h>
+#include <weir/stats.h>
 
 #include "base/list.h"
 #include "base/memory.h"
@@ -415,6 +416,10 @@ size_t pipe_input(weir_loop *loop, struct conn *c, weir_view data);
 void pipe_end(weir_loop *loop, struct conn *c);
 void pipe_drained(weir_loop *loop, struct conn *c);
 void pipe_closed(weir_loop *loop, struct conn *c);
+
+/* stats.c: adds the numbers that the rows describe. */
+
+void stats_add(void *sum, const void *stats, const weir_stat *rows, unsigned count);
 
 /* budget.c */
 void budget_check(weir_loop *loop);

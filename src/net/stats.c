@@ -99,21 +99,23 @@ int weir__loop_stats_get(weir_loop *loop, weir_loop_stats *out, size_t size)
     return 0;
 }
 
-static uint64_t *stat_at(weir_loop_stats *stats, const weir_stat *row)
+void stats_add(void *sum, const void *stats, const weir_stat *rows, unsigned count)
 {
-    return (uint64_t *)(void *)((char *)stats + row->offset);
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t total, one;
+        memcpy(&total, (char *)sum + rows[i].offset, sizeof total);
+        memcpy(&one, (const char *)stats + rows[i].offset, sizeof one);
+        if (rows[i].kind != WEIR_STAT_MAX)
+            total += one;
+        else if (one > total)
+            total = one;
+        memcpy((char *)sum + rows[i].offset, &total, sizeof total);
+    }
 }
 
 void weir_loop_stats_add(weir_loop_stats *sum, const weir_loop_stats *stats)
 {
-    for (unsigned i = 0; i < STATS; i++) {
-        uint64_t *total = stat_at(sum, &table[i]), one;
-        memcpy(&one, (const char *)stats + table[i].offset, sizeof one);
-        if (table[i].kind != WEIR_STAT_MAX)
-            *total += one;
-        else if (one > *total)
-            *total = one;
-    }
+    stats_add(sum, stats, table, STATS);
 }
 
 /* Slots in their order: a handle says by its slot where to go on. */
