@@ -112,17 +112,16 @@ static int take_number(const struct reading *reading, const struct option *optio
     return OPTIONS_GO_ON;
 }
 
-static int take_choice(const struct reading *reading, const struct option *option,
-                       const char *value, int *out)
+/* The choice of that name, or NULL, which was said. */
+static const struct option_choice *find_choice(const struct reading *reading,
+                                               const struct option *option, const char *value)
 {
     char known[256] = "";
     const char *names[NAMES_MAX + 1];
     unsigned count = 0;
     for (const struct option_choice *c = option->choices; c->name != NULL; c++) {
-        if (strcmp(c->name, value) == 0) {
-            *out = c->value;
-            return OPTIONS_GO_ON;
-        }
+        if (strcmp(c->name, value) == 0)
+            return c;
         size_t used = strlen(known);
         snprintf(known + used, sizeof known - used, "%s%s", count != 0 ? ", " : "", c->name);
         if (count < NAMES_MAX)
@@ -133,7 +132,20 @@ static int take_choice(const struct reading *reading, const struct option *optio
     fprintf(stderr, "weir %s: --%s: \"%s\" is none of %s%s%s%s\n", reading->command, option->name,
             value, known, like != NULL ? "; did you mean " : "", like != NULL ? like : "",
             like != NULL ? "?" : "");
-    return OPTIONS_WRONG;
+    return NULL;
+}
+
+static int take_choice(const struct reading *reading, const struct option *option,
+                       const char *value, void *place)
+{
+    const struct option_choice *choice = find_choice(reading, option, value);
+    if (choice == NULL)
+        return OPTIONS_WRONG;
+    if (option->kind == OPTION_NAME)
+        *(const char **)place = choice->name;
+    else
+        *(int *)place = choice->value;
+    return OPTIONS_GO_ON;
 }
 
 static int take(const struct reading *reading, const struct option *option, const char *value)
@@ -165,6 +177,7 @@ static int take(const struct reading *reading, const struct option *option, cons
     case OPTION_MS:
         return take_ms(reading, option, value, place);
     case OPTION_CHOICE:
+    case OPTION_NAME:
         return take_choice(reading, option, value, place);
     case OPTION_HEADING:
         break;

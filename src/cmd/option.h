@@ -15,7 +15,8 @@ enum option_kind {
     OPTION_NUMBER,  /* uint32_t, from .least to .most */
     OPTION_SIZE,    /* uint64_t: bytes, from .least to .most */
     OPTION_MS,      /* uint32_t: milliseconds; "never", when .never, is WEIR_OFF */
-    OPTION_CHOICE   /* int: the value of one of .choices */
+    OPTION_CHOICE,  /* int: the value of one of .choices */
+    OPTION_NAME     /* const char *: the name of one of .choices */
 };
 
 enum { OPTION_TEXTS_MAX = 64 };

@@ -244,7 +244,8 @@ extern const struct io_ops weir__io_uring, weir__io_epoll, weir__io_poll, weir__
 const struct io_ops *weir__io_named(const char *name);
 
 /* Opens the named back end; "auto" or NULL tries them in the order that the probe finds best.
- * On failure *why is a static text with cause and fix. */
+ * On failure *why is a static text with cause and fix; on success it is NULL, or what kept "auto"
+ * from its first choice. */
 int weir__io_open(struct io **io, const char *name, const struct io_config *config,
                   const char **why);
 

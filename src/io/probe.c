@@ -29,21 +29,30 @@ const struct io_ops *weir__io_named(const char *name)
 int weir__io_open(struct io **io, const char *name, const struct io_config *config,
                   const char **why)
 {
+    const char *obstacle = NULL, *one;
     const struct io_ops *ops;
     int error = -ENOSYS;
 
     if (name && strcmp(name, "auto") != 0) {
         ops = weir__io_named(name);
-        if (ops)
-            return ops->open(io, config, why);
-        *why = "no such back end: known are auto, uring, epoll, poll, select";
-        return -EINVAL;
+        if (!ops) {
+            *why = "no such back end: known are auto, uring, epoll, poll, select";
+            return -EINVAL;
+        }
+        error = ops->open(io, config, &one);
+        *why = error ? one : NULL;
+        return error;
     }
     for (size_t i = 0; i < BACKENDS; i++) {
-        error = backends[i]->open(io, config, why);
-        if (error == 0 || error == -EINVAL)
+        error = backends[i]->open(io, config, &one);
+        if (error == 0)
+            break;
+        if (!obstacle || error == -EINVAL)
+            obstacle = one;
+        if (error == -EINVAL)
             break;
     }
+    *why = obstacle;
     return error;
 }
 

@@ -47,44 +47,30 @@ static struct io_fd *find_none(void *owner, uint64_t token)
     return NULL;
 }
 
+static bool is_auto(const char *name)
+{
+    return name == NULL || strcmp(name, "auto") == 0;
+}
+
 static int try_open(const char *name, const char *features, weir_plan *plan)
 {
     struct io_config config = {.find = find_none, .features = features};
     struct io *io;
-    *plan = (weir_plan){.backend = name};
+    *plan = (weir_plan){.backend = is_auto(name) ? "auto" : name};
     config.pool = weir__pool_new(LIMIT_POOL_THREADS, 1); /* starts no thread before its first job */
     plan->error =
         config.pool != NULL ? weir__io_open(&io, name, &config, &plan->why) : WEIR_ENOMEM;
     if (plan->error == 0) {
         plan_copy(plan, &io->plan);
         io->ops->close(io);
-        plan->why = "as asked";
+        if (!is_auto(name))
+            plan->why = "as asked";
+        else if (plan->why == NULL)
+            plan->why = "the first choice, and it works here";
     } else if (plan->why == NULL) {
         plan->why = weir_error_name(plan->error);
     }
     weir__pool_free(config.pool);
-    return plan->error;
-}
-
-static bool is_auto(const char *name)
-{
-    return name == NULL || strcmp(name, "auto") == 0;
-}
-
-/* The first that works; when it is not the first of all, its reason is what stood in the way. */
-static int try_auto(const char *features, weir_plan *plan)
-{
-    const char *obstacle = NULL;
-    for (unsigned i = 0; names[i] != NULL; i++) {
-        if (try_open(names[i], features, plan) == 0) {
-            plan->why = obstacle != NULL ? obstacle : "the first choice, and it works here";
-            break;
-        }
-        if (obstacle == NULL)
-            obstacle = plan->why;
-        if (plan->error == -EINVAL) /* the features' text is wrong: it is for every back end */
-            break;
-    }
     return plan->error;
 }
 
@@ -96,12 +82,12 @@ int weir__plan_probe(const char *backend, const char *features, weir_plan *out, 
     const char *forced = weir__getenv("WEIR_BACKEND"), *switches = weir__getenv("WEIR_FEATURES");
     if (switches != NULL)
         features = switches;
-    if (!is_auto(backend))
+    if (is_auto(backend) && !is_auto(forced)) {
+        if (try_open(forced, features, &plan) == 0)
+            plan.why = "WEIR_BACKEND names it";
+    } else {
         try_open(backend, features, &plan);
-    else if (is_auto(forced))
-        try_auto(features, &plan);
-    else if (try_open(forced, features, &plan) == 0)
-        plan.why = "WEIR_BACKEND names it";
+    }
     memset(out, 0, size);
     memcpy(out, &plan, size < sizeof plan ? size : sizeof plan);
     return plan.error;

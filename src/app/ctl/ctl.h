@@ -75,6 +75,7 @@ struct gather {
 
 struct ctl_session {
     struct gather *gather; /* an answer being gathered, or NULL */
+    bool ended;            /* the client has nothing more to ask */
 };
 
 extern const struct ctl_command ctl_commands[];

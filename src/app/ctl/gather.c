@@ -26,6 +26,8 @@ static void gather_tell(struct gather *gather)
         ctl_begin(&out);
         gather->command->tell(gather, &out);
         ctl_answer(gather->conn, &out);
+        if (session->ended)
+            weir_close(gather->conn);
     }
     gather_unref(gather);
 }

@@ -165,6 +165,15 @@ static void on_request(weir_conn conn, weir_view line, void *memory)
         run(conn, command, &request);
 }
 
+/* The client may end its side behind its request: the answer is still on its way. */
+static void on_end(weir_conn conn, void *memory)
+{
+    struct ctl_session *session = memory;
+    session->ended = true;
+    if (session->gather == NULL)
+        weir_close(conn);
+}
+
 static void on_close(weir_conn conn, weir_end end, void *memory)
 {
     struct ctl_session *session = memory;
@@ -190,6 +199,7 @@ int weir__ctl_service(const char *listen, weir_service *out, size_t size)
     weir_service service = {.listen = listen,
                             .conn_size = sizeof(struct ctl_session),
                             .on_frame = on_request,
+                            .on_end = on_end,
                             .on_close = on_close,
                             .frame = weir_frame_line(CTL_REQUEST_MAX),
                             .conns_max = CTL_CONNS_MAX,

@@ -1,56 +1,90 @@
 /* weir serve: files over HTTP/1.1. */
+#include "cmd/serve/serve.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
-#include <weir/http.h>
-#include <weir/weir.h>
+#include <weir/ctl.h>
 
 #include "cmd/command.h"
 
-struct serve {
-    struct option_texts listen;
-    const char *backend;
-    uint32_t loops;
-    int shape;
-    char *urls; /* all of --listen, with blanks between them */
-    weir_http_app *app;
-};
+static const char *const format_names[] = {"common", "combined", "json"};
 
-static const struct option_choice shapes[] = {{"single", WEIR_SHAPE_SINGLE},
-                                              {"threads", WEIR_SHAPE_THREADS},
-                                              {"acceptor", WEIR_SHAPE_ACCEPTOR},
-                                              {0}};
-
-#define AT(member) offsetof(struct serve, member)
-static const struct option options[] = {
-    {.name = "listen", .kind = OPTION_TEXTS, .value_name = "URL", .offset = AT(listen),
-     .help = "listen on this address instead of http://127.0.0.1:8080; may be repeated"},
-    {.name = "backend", .kind = OPTION_TEXT, .value_name = "NAME", .offset = AT(backend),
-     .help = "what to wait with: auto, uring, epoll, poll or select"},
-    {.name = "loops", .kind = OPTION_NUMBER, .value_name = "N", .offset = AT(loops), .least = 1,
-     .most = 512, .help = "number of event loops; default: one a CPU"},
-    {.name = "shape", .kind = OPTION_CHOICE, .value_name = "SHAPE", .offset = AT(shape),
-     .choices = shapes,
-     .help = "how loops map to threads: threads (default; each accepts for itself), acceptor (one "
-             "accepts, the others serve) or single"},
-    {0}};
-
-static void welcome(weir_exchange x, void *user)
+/* Until the server has started, what is logged is for whoever called the command; then it is a log
+ * with times. */
+static void log_line(const weir_log_line *line, void *arg)
 {
-    weir_http_text(x, 200, "weir %s is up. It serves no folder yet.\n", weir_version());
+    struct serve *serve = arg;
+    if (atomic_load(&serve->started)) {
+        weir_log_to_fd(line, (void *)(intptr_t)STDERR_FILENO);
+        return;
+    }
+    if (line->level == WEIR_LOG_ERROR)
+        serve->log_code = line->code;
+    fprintf(stderr, "weir: %s%s\n", line->level == WEIR_LOG_WARN ? "warning: " : "", line->text);
 }
 
-static void started(void *user)
+static void log_begin(struct serve *serve)
 {
-    char url[WEIR_ADDRESS_TEXT_MAX];
+    enum weir_log_level level = serve->quiet        ? WEIR_LOG_ERROR
+                                : serve->verbose > 1 ? WEIR_LOG_DEBUG
+                                : serve->verbose > 0 ? WEIR_LOG_INFO
+                                                     : WEIR_LOG_WARN;
+    weir_log_set(log_line, serve, level);
+}
+
+/* What a hurried person writes for an address, and what was meant. */
+static const char *url_meant(const char *url, char *out, size_t size)
+{
+    size_t digits = strspn(url, "0123456789");
+    if (digits != 0 && url[digits] == '\0')
+        snprintf(out, size, "http://127.0.0.1:%s", url);
+    else if (strstr(url, "://") == NULL && strchr(url, ':') != NULL)
+        snprintf(out, size, "http://%s", url);
+    else if (url[0] == '/')
+        snprintf(out, size, "unix:%s", url);
+    else
+        return NULL;
+    return weir_address_parse(out, &(weir_address){0}, NULL) == 0 ? out : NULL;
+}
+
+static int url_bad(const char *url, const struct weir_address_error *error)
+{
+    char text[512], meant[256];
+    if (weir_address_explain(url, error, text, sizeof text) < 0)
+        text[0] = '\0';
+    say(EX_USAGE, "cannot listen on \"%s\"%s%s\n%s", url,
+        url_meant(url, meant, sizeof meant) != NULL ? ": did you mean " : "",
+        url_meant(url, meant, sizeof meant) != NULL ? meant : "", text);
+    return EX_USAGE;
+}
+
+static int url_check(const char *url)
+{
     weir_address address;
-    for (unsigned i = 0; weir_run_address(i, &address) == 0; i++)
-        if (weir_address_format(&address, url, sizeof url) > 0)
-            printf("weir: listening on %s (%s)\n", url, weir_loop_backend(weir_loop_current()));
-    fflush(stdout);
+    struct weir_address_error error;
+    if (strchr(url, ' ') != NULL)
+        return say(EX_USAGE, "cannot listen on \"%s\": one address for each --listen", url);
+    if (weir_address_parse(url, &address, &error) < 0)
+        return url_bad(url, &error);
+    if (address.scheme == WEIR_SCHEME_HTTPS)
+        return say(EX_USAGE,
+                   "cannot listen on %s: there is no TLS in this version; listen on http:// behind "
+                   "something that ends TLS",
+                   url);
+    if (address.transport == WEIR_TRANSPORT_UDP)
+        return say(EX_USAGE, "cannot listen on %s: HTTP/1.1 needs http:// or unix:", url);
+    if (address.target_size > 1)
+        return say(EX_USAGE, "cannot listen on %s: leave out the path %s", url,
+                   url + address.target_offset);
+    return EX_OK;
 }
 
 static int urls_join(struct serve *serve)
@@ -58,47 +92,232 @@ static int urls_join(struct serve *serve)
     size_t size = 1;
     if (serve->listen.count == 0)
         serve->listen.items[serve->listen.count++] = "http://127.0.0.1:8080";
-    for (unsigned i = 0; i < serve->listen.count; i++)
+    for (unsigned i = 0; i < serve->listen.count; i++) {
+        int code = url_check(serve->listen.items[i]);
+        if (code != EX_OK)
+            return code;
         size += strlen(serve->listen.items[i]) + 1;
+    }
     serve->urls = calloc(1, size);
-    for (unsigned i = 0; serve->urls != NULL && i < serve->listen.count; i++)
+    if (serve->urls == NULL)
+        return say(EX_OSERR, "out of memory");
+    for (unsigned i = 0; i < serve->listen.count; i++)
         strcat(strcat(serve->urls, i != 0 ? " " : ""), serve->listen.items[i]);
-    return serve->urls != NULL ? 0 : WEIR_ENOMEM;
+    return EX_OK;
+}
+
+static int directory_check(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+        close(fd);
+        return EX_OK;
+    }
+    switch (errno) {
+    case ENOENT:
+        return say(EX_NOINPUT, "cannot serve %s: there is no such folder", path);
+    case ENOTDIR:
+        return say(EX_NOINPUT, "cannot serve %s: it is no folder; serve the one that it is in",
+                   path);
+    case EACCES:
+        return say(EX_NOPERM,
+                   "cannot serve %s: no permission to read it; run as its owner, or chmod a+rx it",
+                   path);
+    default:
+        return say(EX_OSERR, "cannot serve %s: %m", path);
+    }
+}
+
+static unsigned cpus(void)
+{
+    cpu_set_t set;
+    int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    return count > 0 ? (unsigned)count : 1;
+}
+
+static void loops_count(struct serve *serve)
+{
+    unsigned count = cpus();
+    if (serve->shape == WEIR_SHAPE_ACCEPTOR && count > 1)
+        count--; /* the one that accepts has a CPU too */
+    serve->serving = serve->shape == WEIR_SHAPE_SINGLE ? 1 : serve->loops != 0 ? serve->loops : count;
+}
+
+/* Each connection is a descriptor: the soft limit is for programs that use select. */
+static void descriptors_raise(struct serve *serve)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    if (limit.rlim_cur < limit.rlim_max) {
+        struct rlimit raised = {limit.rlim_max, limit.rlim_max};
+        if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
+            limit = raised;
+    }
+    serve->descriptors = limit.rlim_cur;
+}
+
+static void on_hangup(weir_watch *watch, int number, void *arg)
+{
+    weir_http_reopen_logs(((struct serve *)arg)->app);
+}
+
+/* On every loop, before it starts; the main thread's is the first. */
+static int on_loop_start(weir_loop *loop, void *arg)
+{
+    struct serve *serve = arg;
+    if (!pthread_equal(pthread_self(), serve->main_thread))
+        return 0;
+    char path[CTLPATH_MAX];
+    weir_address first;
+    bool asked = serve->ctl != NULL;
+    int result = 0;
+    if (asked && strcmp(serve->ctl, "none") == 0)
+        return 0;
+    if (!asked) {
+        result = weir_run_address(0, &first);
+        if (result == 0)
+            result = ctlpath_of(&first, path, sizeof path);
+    }
+    if (result == 0)
+        result = ctlpath_url(asked ? serve->ctl : path, serve->ctl_url, sizeof serve->ctl_url);
+    if (result == 0)
+        result = weir_ctl_service(serve->ctl_url, &serve->control);
+    if (result == 0)
+        result = weir_listen(NULL, &serve->control);
+    if (result == 0)
+        return 0;
+    serve->ctl_url[0] = '\0';
+    if (asked)
+        return say(result, "no control socket at %s: %s", serve->ctl, weir_error_text(result));
+    return 0; /* nobody asked for one */
+}
+
+static void on_started(void *arg)
+{
+    struct serve *serve = arg;
+    weir_signal(&serve->hangup, SIGHUP, on_hangup, serve);
+    weir_signal(&serve->reopen, SIGUSR1, on_hangup, serve);
+    if (!serve->quiet)
+        serve_banner(serve);
+    atomic_store(&serve->started, true);
+}
+
+static int app_make(struct serve *serve)
+{
+    weir_http_options options = {.header_ms = serve->header_ms,
+                                 .body_ms = serve->body_ms,
+                                 .idle_ms = serve->idle_ms,
+                                 .body_max_bytes = serve->max_body,
+                                 .access_log = serve->access_log,
+                                 .access_format = format_names[serve->access_format],
+                                 .headers = serve->headers.items};
+    weir_http_files files = {.listing = serve->listing,
+                             .hidden = serve->hidden,
+                             .symlinks = serve->symlinks,
+                             .no_precompressed = serve->no_precompressed};
+    serve->app = weir_http_app_new(&options);
+    if (serve->app == NULL) /* it was logged: a header, or the access log */
+        return serve->log_code == -ENOENT || serve->log_code == -EISDIR
+                   ? EX_CANTCREAT
+                   : exit_code_of(serve->log_code != 0 ? serve->log_code : WEIR_ENOMEM);
+    int result = serve->directory != NULL
+                     ? weir_http_serve_files(serve->app, "/", serve->directory, &files)
+                     : weir_http_welcome(serve->app);
+    return exit_code_of(result);
+}
+
+/* What belongs to the whole server, and the library counts for each loop. */
+static uint32_t share(const struct serve *serve, uint32_t whole)
+{
+    return whole / serve->serving + (whole % serve->serving != 0);
+}
+
+static int serve_start(struct serve *serve)
+{
+    unsigned loops = serve->serving + (serve->shape == WEIR_SHAPE_ACCEPTOR);
+    weir_run_options run = {.shape = (enum weir_shape)serve->shape,
+                            .loops = serve->serving,
+                            .pin = serve->pin,
+                            .spread = (enum weir_spread)serve->spread,
+                            .loop = {.backend = serve->backend,
+                                     .features = serve->features,
+                                     .memory_max_bytes = serve->memory / loops},
+                            .drain_ms = serve->drain_ms,
+                            .on_started = on_started,
+                            .user = serve};
+    weir_http_service(serve->app, serve->urls, &serve->service);
+    serve->service.user = serve;
+    serve->service.on_loop_start = on_loop_start;
+    serve->service.overload = (enum weir_overload)serve->overload;
+    serve->service.conns_max = share(serve, serve->max_conns);
+    serve->service.accept_rate = share(serve, serve->accept_rate);
+    return exit_code_of(weir_run(&serve->service, 1, &run));
+}
+
+static int backend_check(const struct serve *serve)
+{
+    weir_plan plan;
+    int error = weir_plan_probe(serve->backend, serve->features, &plan);
+    if (error == 0)
+        return EX_OK;
+    return say(exit_code_of(error) == EX_OSERR ? EX_UNAVAILABLE : exit_code_of(error),
+               "back end %s cannot be used: %s", plan.backend, plan.why);
+}
+
+static int serve_all(struct serve *serve)
+{
+    int code = urls_join(serve);
+    if (code == EX_OK && serve->directory != NULL)
+        code = directory_check(serve->directory);
+    if (code == EX_OK)
+        code = backend_check(serve);
+    if (code != EX_OK)
+        return code;
+    signal(SIGPIPE, SIG_IGN); /* standard output may be a pipe whose reader has gone */
+    loops_count(serve);
+    descriptors_raise(serve);
+    log_begin(serve);
+    code = app_make(serve);
+    if (code == EX_OK)
+        code = serve_start(serve);
+    weir_http_app_free(serve->app);
+    weir_log_set(NULL, NULL, WEIR_LOG_OFF);
+    return code;
 }
 
 static int serve_run(const struct command *self, int argc, char **argv)
 {
-    struct serve serve = {.shape = WEIR_SHAPE_THREADS};
+    static struct serve serve;
+    serve = (struct serve){.shape = WEIR_SHAPE_THREADS,
+                           .overload = WEIR_OVERLOAD_ANSWER,
+                           .access_format = 1,
+                           .main_thread = pthread_self()};
     int operands, code = command_options(self, argc, argv, &serve, &operands);
     if (code >= 0)
         return code;
-    if (urls_join(&serve) < 0)
-        return say(EX_OSERR, "out of memory");
-    signal(SIGPIPE, SIG_IGN);
-    serve.app = weir_http_app_new(NULL);
-    weir_service service;
-    weir_run_options run = {.shape = (enum weir_shape)serve.shape,
-                            .loops = serve.loops,
-                            .loop = {.backend = serve.backend},
-                            .on_started = started};
-    int result = WEIR_ENOMEM;
-    if (serve.app != NULL)
-        result = weir_http_get(serve.app, "/", welcome, NULL);
-    if (result == 0) {
-        weir_http_service(serve.app, serve.urls, &service);
-        result = weir_run(&service, 1, &run);
-    }
-    weir_http_app_free(serve.app);
+    if (operands > 1)
+        return say(EX_USAGE, "serve takes one folder, not \"%s\" and \"%s\"", argv[1], argv[2]);
+    serve.directory = operands == 1 ? argv[1] : NULL;
+    code = serve_all(&serve);
     free(serve.urls);
-    return exit_code_of(result);
+    return code;
 }
 
 const struct command command_serve = {
     .name = "serve",
     .summary = "serve files over HTTP/1.1",
-    .usage = "[OPTIONS]",
-    .about = "Serves a page of welcome over HTTP/1.1 until it is told to stop.",
-    .examples = "  weir serve --listen http://127.0.0.1:8000 --backend epoll\n",
-    .options = options,
+    .usage = "[OPTIONS] [DIR]",
+    .about =
+        "Serves the files of a folder to GET and HEAD, or a page of welcome when none is given, "
+        "until it is told to stop. Times are written 250ms, 10s, 1m30s or never; sizes 512, 64K, "
+        "10M.\n\nTERM and QUIT let requests in progress finish, a second one ends at once, as INT "
+        "(Ctrl-C) does; HUP and USR1 open the access log again.",
+    .examples = "  weir serve                                a page of welcome\n"
+                "  weir serve --listing ~/public             a folder, with its contents\n"
+                "  weir serve --listen http://:80 --access-log /var/log/weir.log /srv/www\n"
+                "  weir serve --backend epoll --loops 2 --max-conns 10000 --idle 15s .\n"
+                "  weir serve --header 'Cache-Control: no-cache' --listen unix:/run/web.sock .\n",
+    .options = serve_options,
     .run = serve_run,
 };
