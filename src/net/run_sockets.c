@@ -19,6 +19,23 @@ static int socket_fail(const struct weir__socket_error *error)
     return error->code;
 }
 
+/* A port that is shared among our loops can be taken by another process of the same user as well, and
+ * then half of the clients meet the other server: so it is first taken for us alone. Whoever asked for
+ * SO_REUSEPORT wants just that. */
+static int port_check(const struct run *run, const struct run_socket *socket)
+{
+    struct weir__socket_error error;
+    const weir_socket_options *options = &run->services[socket->service].socket;
+    if (run->listening_loops == 1 || options->reuseport == WEIR_SWITCH_ON ||
+        socket->address.transport != WEIR_TRANSPORT_TCP || weir_address_port(&socket->address) == 0)
+        return 0;
+    int fd = weir__socket_listen(&socket->address, options, NULL, &error);
+    if (fd < 0)
+        return socket_fail(&error);
+    close(fd);
+    return 0;
+}
+
 /* One descriptor for each listening loop. TCP: sockets of their own on a shared port; a unix socket
  * is one, shared. */
 static int open_all(struct run *run, struct run_socket *socket)
@@ -27,6 +44,9 @@ static int open_all(struct run *run, struct run_socket *socket)
     weir_socket_options options = run->services[socket->service].socket;
     struct weir__socket_how how = {.file = &socket->file};
     bool shared = socket->address.transport == WEIR_TRANSPORT_UNIX;
+    int result = port_check(run, socket);
+    if (result < 0)
+        return result;
     if (run->listening_loops > 1 && !shared)
         options.reuseport = WEIR_SWITCH_ON;
     for (unsigned i = 0; i < run->listening_loops; i++) {
