@@ -14,7 +14,7 @@ typedef struct weir_limit_row {
     const char *name;  /* "idle_ms" */
     const char *unit;  /* "ms", "bytes", "connections", …; what one of the value is */
     const char *what;
-    uint64_t value;    /* the default; WEIR_NEVER: no limit */
+    uint64_t value; /* the default; WEIR_NEVER: no limit */
 } weir_limit_row;
 
 WEIR_BEGIN

@@ -64,7 +64,8 @@
     XX(memory_limit_bytes, "weir_memory_limit_bytes", "bytes", GAUGE, "the limit of memory_bytes") \
     XX(memory_refused, "weir_memory_refused_total", "requests", COUNTER, "refused by that limit")  \
     XX(turns, "weir_loop_turns_total", "turns", COUNTER, "turns of the loop")                      \
-    XX(waited_ns, "weir_loop_waited_ns_total", "ns", COUNTER, "time between turns, which is waiting")     \
+    XX(waited_ns, "weir_loop_waited_ns_total", "ns", COUNTER,                                      \
+       "time between turns, which is waiting")                                                     \
     XX(handled_ns, "weir_loop_handled_ns_total", "ns", COUNTER, "time spent with events")          \
     XX(stalls, "weir_loop_stalls_total", "turns", COUNTER, "turns longer than the stall limit")    \
     XX(posts, "weir_posts_total", "messages", COUNTER, "messages taken from other threads")        \
@@ -88,10 +89,10 @@
        "the ring's submission queue was full and was emptied early")
 
 /* What the HTTP services on a loop count. */
-#define WEIR_HTTP_STATS(XX)                                                                        \
-    XX(http_requests, "weir_http_requests_total", "requests", COUNTER, "heads that were read")     \
-    XX(http_refused, "weir_http_refused_total", "requests", COUNTER,                               \
-       "of these: refused as malformed or too large")                                              \
+#define WEIR_HTTP_STATS(XX)                                                                    \
+    XX(http_requests, "weir_http_requests_total", "requests", COUNTER, "heads that were read") \
+    XX(http_refused, "weir_http_refused_total", "requests", COUNTER,                           \
+       "of these: refused as malformed or too large")                                          \
     XX(http_exchanges, "weir_http_exchanges", "requests", GAUGE, "being worked on")
 
 #define WEIR_STATS_FIELD(field, metric, unit, kind, what) uint64_t field;
@@ -116,14 +117,14 @@ typedef struct weir_stat {
 } weir_stat;
 
 /* Where a connection is in its life. */
-#define WEIR_CONN_STATES(XX)                                                                       \
-    XX(GONE, "gone")                                                                               \
-    XX(CONNECTING, "connecting")                                                                   \
-    XX(OPENING, "opening")     /* established; a filter's handshake is going on */                 \
-    XX(OPEN, "open")                                                                               \
-    XX(PAUSED, "paused")       /* open; reading is paused, by the program or by a limit */         \
-    XX(FLUSHING, "flushing")   /* being closed: output is on its way */                            \
-    XX(LINGERING, "lingering") /* being closed: waiting for the peer's end */                      \
+#define WEIR_CONN_STATES(XX)                                                               \
+    XX(GONE, "gone")                                                                       \
+    XX(CONNECTING, "connecting")                                                           \
+    XX(OPENING, "opening") /* established; a filter's handshake is going on */             \
+    XX(OPEN, "open")                                                                       \
+    XX(PAUSED, "paused")       /* open; reading is paused, by the program or by a limit */ \
+    XX(FLUSHING, "flushing")   /* being closed: output is on its way */                    \
+    XX(LINGERING, "lingering") /* being closed: waiting for the peer's end */              \
     XX(CLOSING, "closing")     /* the rest of it */
 
 #define WEIR_CONN_STATE_ENUM(name, text) WEIR_CONN_##name,

@@ -15,9 +15,13 @@ struct backends {
 };
 
 static const struct option options[] = {
-    {.name = "json", .kind = OPTION_FLAG, .offset = offsetof(struct backends, json),
+    {.name = "json",
+     .kind = OPTION_FLAG,
+     .offset = offsetof(struct backends, json),
      .help = "print JSON"},
-    {.name = "features", .kind = OPTION_FLAG, .offset = offsetof(struct backends, features),
+    {.name = "features",
+     .kind = OPTION_FLAG,
+     .offset = offsetof(struct backends, features),
      .help = "print what WEIR_FEATURES and --features of weir serve take"},
     {0}};
 

@@ -15,10 +15,11 @@ struct limits {
     bool json;
 };
 
-static const struct option options[] = {
-    {.name = "json", .kind = OPTION_FLAG, .offset = offsetof(struct limits, json),
-     .help = "print JSON"},
-    {0}};
+static const struct option options[] = {{.name = "json",
+                                         .kind = OPTION_FLAG,
+                                         .offset = offsetof(struct limits, json),
+                                         .help = "print JSON"},
+                                        {0}};
 
 static void limit_text(char *out, size_t size, uint64_t value, const char *unit)
 {

@@ -7,7 +7,10 @@
 #include "cmd/command.h"
 
 static const struct command *const commands[] = {
-    &command_serve, &command_backends, &command_limits, &command_version,
+    &command_serve,
+    &command_backends,
+    &command_limits,
+    &command_version,
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 

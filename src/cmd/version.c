@@ -11,10 +11,11 @@ struct version {
     bool json;
 };
 
-static const struct option options[] = {
-    {.name = "json", .kind = OPTION_FLAG, .offset = offsetof(struct version, json),
-     .help = "print JSON"},
-    {0}};
+static const struct option options[] = {{.name = "json",
+                                         .kind = OPTION_FLAG,
+                                         .offset = offsetof(struct version, json),
+                                         .help = "print JSON"},
+                                        {0}};
 
 static int version_run(const struct command *self, int argc, char **argv)
 {

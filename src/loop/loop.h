@@ -122,6 +122,8 @@ struct loop_mail {
     void (*run)(weir_loop *loop, struct loop_mail *mail);
 };
 int loop_mail_send(weir_loop *loop, struct loop_mail *mail, uint64_t bytes, bool reserved);
+/* weir_post; `reserved`: never refused. */
+int loop_post(weir_loop *loop, weir_task *task, weir_task_fn *fn, void *arg, bool reserved);
 /* Runs what was posted; at most as many as were there at the start. */
 void loop_mail_run(weir_loop *loop);
 

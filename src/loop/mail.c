@@ -42,13 +42,18 @@ static void task_run(weir_loop *loop, struct loop_mail *mail)
     task->fn((weir_task *)task, task->arg);
 }
 
-int weir_post(weir_loop *loop, weir_task *memory, weir_task_fn *fn, void *arg)
+int loop_post(weir_loop *loop, weir_task *memory, weir_task_fn *fn, void *arg, bool reserved)
 {
     struct task *task = (struct task *)memory;
-    if (loop == NULL || memory == NULL || fn == NULL)
-        return WEIR_EINVALID;
     task->mail.run = task_run;
     task->fn = fn;
     task->arg = arg;
-    return loop_mail_send(loop, &task->mail, 0, false);
+    return loop_mail_send(loop, &task->mail, 0, reserved);
+}
+
+int weir_post(weir_loop *loop, weir_task *task, weir_task_fn *fn, void *arg)
+{
+    if (loop == NULL || task == NULL || fn == NULL)
+        return WEIR_EINVALID;
+    return loop_post(loop, task, fn, arg, false);
 }

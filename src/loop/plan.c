@@ -58,8 +58,7 @@ static int try_open(const char *name, const char *features, weir_plan *plan)
     struct io *io;
     *plan = (weir_plan){.backend = is_auto(name) ? "auto" : name};
     config.pool = weir__pool_new(LIMIT_POOL_THREADS, 1); /* starts no thread before its first job */
-    plan->error =
-        config.pool != NULL ? weir__io_open(&io, name, &config, &plan->why) : WEIR_ENOMEM;
+    plan->error = config.pool != NULL ? weir__io_open(&io, name, &config, &plan->why) : WEIR_ENOMEM;
     if (plan->error == 0) {
         plan_copy(plan, &io->plan);
         io->ops->close(io);

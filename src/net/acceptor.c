@@ -16,7 +16,7 @@ static void handed_arrived(weir_loop *loop, struct loop_mail *mail)
 {
     struct handed *handed = weir_container(mail, struct handed, mail);
     mpsc_done(&loop->posts, 0);
-    if (loop->net->draining || loop->net->stopping)
+    if (loop->net->stopping)
         close(handed->fd);
     else
         listener_adopt(loop, handed->target->services[handed->service], handed->fd, false);

@@ -52,6 +52,14 @@ void conn_fail(weir_loop *loop, struct conn *c, enum weir_why why, int error)
     conn_dirty(loop, c);
 }
 
+void conn_drain(weir_loop *loop, struct conn *c)
+{
+    if (c->service->consumer->drain_request != NULL)
+        c->service->consumer->drain_request(loop, c);
+    else
+        conn_close(loop, c);
+}
+
 void conn_close(weir_loop *loop, struct conn *c)
 {
     if (c->phase >= CONN_FLUSHING)

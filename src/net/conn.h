@@ -278,6 +278,8 @@ void conn_fail_deadline(weir_loop *loop, struct conn *c, enum weir_deadline whic
 void conn_close(weir_loop *loop, struct conn *c);
 /* Closes in order, for a reason other than our wish. */
 void conn_close_why(weir_loop *loop, struct conn *c, enum weir_why why, int error);
+/* The server is being stopped: what is going on is finished, then it closes. */
+void conn_drain(weir_loop *loop, struct conn *c);
 /* Moves the close protocol on; called whenever an operation ended or output ran dry. */
 void conn_close_step(weir_loop *loop, struct conn *c);
 void conn_event_closed(weir_loop *loop, struct conn *c, int result);

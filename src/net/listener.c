@@ -134,6 +134,8 @@ void listener_adopt(weir_loop *loop, struct service *service, int fd, bool direc
     net->counters.accepted++;
     if (!answer) {
         conn_established(loop, c);
+        if (net->draining)
+            conn_drain(loop, c);
         if (loop->io->eager)
             conn_flush_dirty(loop);
         return;

@@ -20,8 +20,8 @@ struct run_loop {
     struct run *run;
     unsigned index;
     pthread_t thread;
-    bool started;      /* the thread */
-    weir_loop *loop;   /* set while it lives, under run->lock */
+    bool started;    /* the thread */
+    weir_loop *loop; /* set while it lives, under run->lock */
     struct service *services[RUN_SERVICES_MAX];
     weir_task drain_task, go_task, abort_task;
     weir_timer drain_timer, check_timer;
@@ -41,10 +41,12 @@ struct run {
     pthread_cond_t changed;
     unsigned ready, failed;
     bool go, given_up;
-    _Atomic int stops;     /* how often weir_stop was called */
+    _Atomic int stops;         /* how often weir_stop was called */
+    _Atomic unsigned finished; /* loops that have made their last turn */
     _Atomic uint32_t first_id; /* of the first loop, while it runs */
     weir_watch signals[3];
-    unsigned turn;         /* acceptor: round robin */
+    unsigned turn;    /* acceptor: round robin */
+    bool others_told; /* acceptor: the serving loops know that the end has come */
 };
 
 int run_sockets_open(struct run *run);

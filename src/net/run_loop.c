@@ -25,11 +25,34 @@ static void pin(const struct run_loop *rl)
     }
 }
 
+static void drain_begin(weir_task *task, void *arg);
+
+static void drain_tell(struct run *run, unsigned from)
+{
+    for (unsigned i = from; i < run->loop_count; i++)
+        loop_post(run->loops[i].loop, &run->loops[i].drain_task, drain_begin, &run->loops[i], true);
+}
+
+/* Shape acceptor: what was accepted is handed over before the others are told, and so arrives
+ * before they look whether they are done. */
+static void acceptor_done(struct run_loop *rl)
+{
+    struct run *run = rl->run;
+    if (run->options.shape != WEIR_SHAPE_ACCEPTOR || rl->index != 0 || run->others_told)
+        return;
+    run->others_told = true;
+    drain_tell(run, 1);
+}
+
 static void check_drained(weir_timer *timer, void *arg)
 {
     struct run_loop *rl = arg;
     const struct net *net = rl->loop->net;
-    if (net == NULL || (net->conns.used == 0 && net->listeners.used == 0)) {
+    if (net == NULL || net->listeners.used == 0)
+        acceptor_done(rl);
+    /* The first loop goes last: it is the one that hears of a second signal. */
+    bool last = rl->index != 0 || atomic_load(&rl->run->finished) + 1 == rl->run->loop_count;
+    if (last && (net == NULL || (net->conns.used == 0 && net->listeners.used == 0))) {
         weir_loop_stop(rl->loop);
         return;
     }
@@ -39,6 +62,7 @@ static void check_drained(weir_timer *timer, void *arg)
 static void drain_over(weir_timer *timer, void *arg)
 {
     struct run_loop *rl = arg;
+    acceptor_done(rl);
     if (rl->loop->net != NULL && rl->loop->net->conns.used != 0)
         weir__log(WEIR_LOG_WARN, 0, 0,
                   "loop %u: %u connections did not finish within %u ms and are aborted", rl->index,
@@ -48,10 +72,7 @@ static void drain_over(weir_timer *timer, void *arg)
 
 static void drain_each(weir_loop *loop, struct conn *c, void *arg)
 {
-    if (c->service->consumer->drain_request != NULL)
-        c->service->consumer->drain_request(loop, c);
-    else
-        conn_close(loop, c);
+    conn_drain(loop, c);
 }
 
 static void drain_begin(weir_task *task, void *arg)
@@ -78,14 +99,16 @@ static void abort_now(weir_task *task, void *arg)
 
 void run_drain(struct run *run)
 {
-    for (unsigned i = 0; i < run->loop_count; i++)
-        weir_post(run->loops[i].loop, &run->loops[i].drain_task, drain_begin, &run->loops[i]);
+    if (run->options.shape == WEIR_SHAPE_ACCEPTOR)
+        loop_post(run->loops[0].loop, &run->loops[0].drain_task, drain_begin, &run->loops[0], true);
+    else
+        drain_tell(run, 0);
 }
 
 void run_abort(struct run *run)
 {
     for (unsigned i = 0; i < run->loop_count; i++)
-        weir_post(run->loops[i].loop, &run->loops[i].abort_task, abort_now, &run->loops[i]);
+        loop_post(run->loops[i].loop, &run->loops[i].abort_task, abort_now, &run->loops[i], true);
 }
 
 static void on_signal(weir_watch *watch, int number, void *arg)
@@ -209,11 +232,12 @@ static void turns(struct run_loop *rl)
             continue;
         if (seen == 0)
             run_drain(run);
-        if (stops >= 2)
+        if (stops >= 2 && seen < 2) /* once: its tasks may still be queued */
             run_abort(run);
         seen = stops;
     }
     rl->result = result == WEIR_ESTOPPED ? 0 : result;
+    atomic_fetch_add(&run->finished, 1);
 }
 
 static void services_stop(struct run_loop *rl)

@@ -19,9 +19,9 @@ static int socket_fail(const struct weir__socket_error *error)
     return error->code;
 }
 
-/* A port that is shared among our loops can be taken by another process of the same user as well, and
- * then half of the clients meet the other server: so it is first taken for us alone. Whoever asked for
- * SO_REUSEPORT wants just that. */
+/* A port that is shared among our loops can be taken by another process of the same user as well,
+ * and then half of the clients meet the other server: so it is first taken for us alone. Whoever
+ * asked for SO_REUSEPORT wants just that. */
 static int port_check(const struct run *run, const struct run_socket *socket)
 {
     struct weir__socket_error error;

@@ -6,7 +6,7 @@
 
 #include "net/conn.h"
 
-#define STAT_ROW(field, metric, unit, kind, what)                                                  \
+#define STAT_ROW(field, metric, unit, kind, what) \
     {#field, metric, unit, what, WEIR_STAT_##kind, offsetof(weir_loop_stats, field)},
 static const weir_stat table[] = {WEIR_LOOP_STATS(STAT_ROW)};
 #undef STAT_ROW
@@ -31,8 +31,7 @@ static void take_loop(weir_loop *loop, weir_loop_stats *out)
     out->handled_ns = counters->handled_ns;
     out->stalls = counters->stalls;
     out->posts = counters->posts;
-    out->posts_refused =
-        atomic_load_explicit(&counters->posts_refused, memory_order_relaxed);
+    out->posts_refused = atomic_load_explicit(&counters->posts_refused, memory_order_relaxed);
     out->posts_waiting = atomic_load_explicit(&loop->posts.count, memory_order_relaxed);
     out->timers_fired = counters->timers_fired;
     out->timer_slip_max_ns = counters->timer_slip_max_ns;
@@ -141,10 +140,10 @@ unsigned weir_conn_list(weir_conn after, weir_conn *out, unsigned capacity)
 enum weir_conn_state weir_conn_state(weir_conn conn)
 {
     static const enum weir_conn_state states[] = {
-        [CONN_FREE] = WEIR_CONN_GONE,           [CONN_CONNECTING] = WEIR_CONN_CONNECTING,
-        [CONN_OPENING] = WEIR_CONN_OPENING,     [CONN_OPEN] = WEIR_CONN_OPEN,
-        [CONN_FLUSHING] = WEIR_CONN_FLUSHING,   [CONN_LINGERING] = WEIR_CONN_LINGERING,
-        [CONN_STOPPING] = WEIR_CONN_CLOSING,    [CONN_CLOSING] = WEIR_CONN_CLOSING,
+        [CONN_FREE] = WEIR_CONN_GONE,         [CONN_CONNECTING] = WEIR_CONN_CONNECTING,
+        [CONN_OPENING] = WEIR_CONN_OPENING,   [CONN_OPEN] = WEIR_CONN_OPEN,
+        [CONN_FLUSHING] = WEIR_CONN_FLUSHING, [CONN_LINGERING] = WEIR_CONN_LINGERING,
+        [CONN_STOPPING] = WEIR_CONN_CLOSING,  [CONN_CLOSING] = WEIR_CONN_CLOSING,
         [CONN_CLOSED] = WEIR_CONN_CLOSING,
     };
     weir_loop *loop;

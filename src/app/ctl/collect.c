@@ -34,8 +34,7 @@ static char *peer_text(weir_conn conn)
 
 static void row_fill(struct ctl_row *row, weir_loop *loop, struct conn *c)
 {
-    uint32_t active_ms =
-        (int32_t)(c->read_ms - c->write_ms) > 0 ? c->read_ms : c->write_ms;
+    uint32_t active_ms = (int32_t)(c->read_ms - c->write_ms) > 0 ? c->read_ms : c->write_ms;
     *row = (struct ctl_row){.conn = conn_handle(loop, c), .listen = c->service->config.listen};
     row->state = weir_conn_state(row->conn);
     row->age_ms = loop->now_ms - c->opened_ms;

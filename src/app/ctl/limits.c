@@ -42,8 +42,9 @@ static const weir_limit_row others[] = {
      HTTP_EXCHANGES_MAX},
     {"http", "handlers_max", "handlers", "handlers that wait at the same time, on a loop",
      HTTP_HANDLERS_MAX},
-    {"http", "stack_bytes", "bytes", "stack of a handler's coroutine, of which only touched pages "
-                                     "count",
+    {"http", "stack_bytes", "bytes",
+     "stack of a handler's coroutine, of which only touched pages "
+     "count",
      HTTP_STACK_BYTES},
     {"http", "params_max", "parameters", "parameters of a route", HTTP_PARAMS_MAX},
     {"http", "piece_max_bytes", "bytes", "of a request's body, given to a handler at once",

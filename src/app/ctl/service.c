@@ -54,17 +54,26 @@ static int answer_help(const struct request *request, weir_json_writer *out)
 }
 
 const struct ctl_command ctl_commands[] = {
-    {.name = "stats", .what = "counters of each loop, and their sum",
-     .collect = collect_stats, .tell = tell_stats},
-    {.name = "loops", .what = "the loops and how busy they are",
-     .collect = collect_stats, .tell = tell_loops},
-    {.name = "connections", .what = "the living connections; \"limit\": at most so many",
-     .collect = collect_conns, .tell = tell_conns},
+    {.name = "stats",
+     .what = "counters of each loop, and their sum",
+     .collect = collect_stats,
+     .tell = tell_stats},
+    {.name = "loops",
+     .what = "the loops and how busy they are",
+     .collect = collect_stats,
+     .tell = tell_loops},
+    {.name = "connections",
+     .what = "the living connections; \"limit\": at most so many",
+     .collect = collect_conns,
+     .tell = tell_conns},
     {.name = "plan", .what = "the back end, its features, and the reasons", .answer = answer_plan},
     {.name = "limits", .what = "the bounds in force", .answer = answer_limits},
-    {.name = "drain", .what = "finish what is in progress, then exit",
-     .answer = answer_drain, .after = weir_stop},
-    {.name = "log-level", .what = "tell the log level, or set it to \"level\"",
+    {.name = "drain",
+     .what = "finish what is in progress, then exit",
+     .answer = answer_drain,
+     .after = weir_stop},
+    {.name = "log-level",
+     .what = "tell the log level, or set it to \"level\"",
      .answer = answer_log_level},
     {.name = "help", .what = "these commands", .answer = answer_help},
     {0}};
@@ -191,7 +200,7 @@ static int check_listen(const char *listen)
         return result;
     const struct sockaddr_un *name = (const struct sockaddr_un *)(const void *)&address.socket;
     return address.transport == WEIR_TRANSPORT_UNIX && name->sun_path[0] != '\0' ? 0
-                                                                                   : WEIR_EINVALID;
+                                                                                 : WEIR_EINVALID;
 }
 
 int weir__ctl_service(const char *listen, weir_service *out, size_t size)

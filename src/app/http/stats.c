@@ -6,7 +6,7 @@
 
 #include "app/http/server.h"
 
-#define STAT_ROW(field, metric, unit, kind, what)                                                  \
+#define STAT_ROW(field, metric, unit, kind, what) \
     {#field, metric, unit, what, WEIR_STAT_##kind, offsetof(weir_http_stats, field)},
 static const weir_stat table[] = {WEIR_HTTP_STATS(STAT_ROW)};
 #undef STAT_ROW

@@ -78,7 +78,8 @@ static void say_limits(const struct serve *serve)
     bool few = conns > serve->descriptors;
     weir_size_format(serve->max_body != 0 ? serve->max_body : limit_named("http", "body_max_bytes"),
                      body, sizeof body);
-    fprintf(stderr, "  limits    %" PRIu64 " connections%s, idle %s, header %s, body %s, memory %s\n",
+    fprintf(stderr,
+            "  limits    %" PRIu64 " connections%s, idle %s, header %s, body %s, memory %s\n",
             few ? serve->descriptors : conns, few ? " (descriptors: ulimit -n)" : "",
             ms_text(idle, serve->idle_ms, "http", "idle_ms"),
             ms_text(header, serve->header_ms, "http", "header_ms"), body,
@@ -91,8 +92,7 @@ static void say_next(const struct serve *serve)
 {
     weir_address address;
     char url[WEIR_ADDRESS_TEXT_MAX];
-    if (weir_run_address(0, &address) < 0 ||
-        weir_address_format(&address, url, sizeof url) < 0)
+    if (weir_run_address(0, &address) < 0 || weir_address_format(&address, url, sizeof url) < 0)
         return;
     fputs("  try       ", stderr);
     if (address.transport == WEIR_TRANSPORT_UNIX)

@@ -33,7 +33,7 @@ static void log_line(const weir_log_line *line, void *arg)
 
 static void log_begin(struct serve *serve)
 {
-    enum weir_log_level level = serve->quiet        ? WEIR_LOG_ERROR
+    enum weir_log_level level = serve->quiet         ? WEIR_LOG_ERROR
                                 : serve->verbose > 1 ? WEIR_LOG_DEBUG
                                 : serve->verbose > 0 ? WEIR_LOG_INFO
                                                      : WEIR_LOG_WARN;
@@ -140,7 +140,9 @@ static void loops_count(struct serve *serve)
     unsigned count = cpus();
     if (serve->shape == WEIR_SHAPE_ACCEPTOR && count > 1)
         count--; /* the one that accepts has a CPU too */
-    serve->serving = serve->shape == WEIR_SHAPE_SINGLE ? 1 : serve->loops != 0 ? serve->loops : count;
+    serve->serving = serve->shape == WEIR_SHAPE_SINGLE ? 1
+                     : serve->loops != 0               ? serve->loops
+                                                       : count;
 }
 
 /* Each connection is a descriptor: the soft limit is for programs that use select. */
