@@ -126,7 +126,7 @@ static void epoll_io_close(struct io *io)
     weir__free(e);
 }
 
-static int epoll_start(struct epoll_io *e, const char **why)
+static int epoll_start(struct epoll_io *e, bool want_pwait2, const char **why)
 {
     struct epoll_event wake = {.events = EPOLLIN | EPOLLET, .data.u64 = READY_WAKE_TOKEN};
     const struct timespec now = {0, 0};
@@ -142,13 +142,14 @@ static int epoll_start(struct epoll_io *e, const char **why)
         *why = "epoll refuses the wake-up event: see fs.epoll.max_user_watches";
         return -errno;
     }
-    e->has_pwait2 = epoll_pwait2(e->ep, e->events, HARVEST, &now, NULL) >= 0;
+    e->has_pwait2 = want_pwait2 && epoll_pwait2(e->ep, e->events, HARVEST, &now, NULL) >= 0;
     return 0;
 }
 
 static int epoll_io_open(struct io **io, const struct io_config *config, const char **why)
 {
     struct epoll_io *e = weir__zalloc(sizeof(*e));
+    struct io_features features;
     int error;
     if (e == NULL) {
         *why = "out of memory for the back end";
@@ -157,9 +158,9 @@ static int epoll_io_open(struct io **io, const struct io_config *config, const c
     e->ep = -1;
     e->r.edge = true;
     e->r.events = e->events;
-    error = weir__ready_init(&e->r, &weir__io_epoll, config, &epoll_kind, why);
+    error = weir__ready_init(&e->r, &weir__io_epoll, config, &epoll_kind, &features, why);
     if (error == 0)
-        error = epoll_start(e, why);
+        error = epoll_start(e, features.on[IO_SWITCH_pwait2], why);
     if (error != 0) {
         epoll_io_close(&e->r.io);
         return error;
@@ -167,11 +168,14 @@ static int epoll_io_open(struct io **io, const struct io_config *config, const c
     weir__ready_plan(&e->r);
     weir__ready_plan_row(&e->r, "edge_triggered", true,
                          "connections are registered once, told of changes only");
-    weir__ready_plan_row(&e->r, "first_read", true,
-                         "a new connection is read before it is registered");
-    weir__ready_plan_row(&e->r, "epoll_pwait2", e->has_pwait2,
-                         e->has_pwait2 ? "sleeps to the nanosecond"
-                                       : "not in this kernel (5.11): sleeps are in milliseconds");
+    weir__ready_plan_row(&e->r, "first_read", e->r.first_read,
+                         e->r.first_read ? "a new connection is read before it is registered"
+                                         : "switched off: a new connection is registered first");
+    weir__ready_plan_row(&e->r, "pwait2", e->has_pwait2,
+                         e->has_pwait2 ? "sleeps are told in nanoseconds"
+                         : features.on[IO_SWITCH_pwait2]
+                             ? "not in this kernel (5.11): sleeps are in milliseconds"
+                             : "switched off: sleeps are in milliseconds");
     *io = &e->r.io;
     return 0;
 }

@@ -188,13 +188,14 @@ static void poll_io_close(struct io *io)
 static int poll_io_open(struct io **io, const struct io_config *config, const char **why)
 {
     struct poll_io *p = weir__zalloc(sizeof(*p));
+    struct io_features features;
     int error;
     if (p == NULL) {
         *why = "out of memory for the back end";
         return -ENOMEM;
     }
     p->r.events = p->events;
-    error = weir__ready_init(&p->r, &weir__io_poll, config, &poll_kind, why);
+    error = weir__ready_init(&p->r, &weir__io_poll, config, &poll_kind, &features, why);
     if (error == 0) {
         error = resize_table(p, TABLE_LEAST);
         if (error == 0)

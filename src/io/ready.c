@@ -16,20 +16,45 @@ enum {
     SLEEP_CUT_NS = 500000000, /* sleeps longer than this are cut in two */
 };
 
-int weir__ready_init(struct ready *r, const struct io_ops *ops, const struct io_config *config,
-                     const struct ready_kind *kind, const char **why)
+/* Bytes of the hot block; 0 with *why when what was asked for is out of bounds. */
+static uint32_t block_size(const struct io_config *config, const struct io_features *features,
+                           const char **why)
 {
-    size_t block = config->block_size != 0 ? config->block_size : READY_BLOCK_SIZE;
+    uint32_t size = features->size[IO_SIZE_block];
+    if (size == 0)
+        size = config->block_size != 0 ? config->block_size : READY_BLOCK_SIZE;
+    if (size == IO_SIZE_SMALL)
+        size = READY_BLOCK_SMALL;
+    if (size > READY_BLOCK_MOST) {
+        *why = "a receive block is at most 16 MiB";
+        size = 0;
+    }
+    return size;
+}
+
+int weir__ready_init(struct ready *r, const struct io_ops *ops, const struct io_config *config,
+                     const struct ready_kind *kind, struct io_features *features, const char **why)
+{
+    uint32_t block;
+    int error = weir__io_features(features, config->features, why);
+    r->wake_fd = -1;
+    r->client.io = &r->io;
+    if (error != 0)
+        return error;
+    block = block_size(config, features, why);
+    if (block == 0)
+        return -EINVAL;
     r->io.ops = ops;
     r->io.eager = true;
     r->io.hot_block = true;
-    r->io.block_size = (uint32_t)block;
+    r->io.block_size = block;
     r->io.blocks = 1;
     r->find = config->find;
     r->owner = config->owner;
     r->kind = kind;
     r->pool = config->pool;
-    r->client.io = &r->io;
+    r->first_read = features->on[IO_SWITCH_first_read];
+    r->warm_move = features->on[IO_SWITCH_warm_move] && config->pool != NULL;
     r->hot = weir__pages_alloc(block);
     r->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (r->wake_fd < 0) {

@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 #include <sys/epoll.h>
 
+#include "io/features.h"
 #include "io/io.h"
 #include "io/pool.h"
 #include "io/ready_ring.h"
@@ -60,6 +61,8 @@ struct ready {
     uint32_t index, count;
     bool edge;
     bool embedded;        /* a host sleeps on poll_fd */
+    bool first_read;      /* edge: a descriptor is read before it is registered */
+    bool warm_move;       /* a worker reads a cold file before it is moved */
     uint16_t accept_left; /* of the budget of the listener at events[index]; 0: not begun */
     uint32_t queue_left;  /* entries of `queue` to be visited in this turn */
     uint32_t done_left;
@@ -85,15 +88,18 @@ struct ready {
 
 enum {
     READY_BLOCK_SIZE = 64 * 1024,
+    READY_BLOCK_SMALL = 4096,
+    READY_BLOCK_MOST = 16 * 1024 * 1024,
     READY_ACCEPT_BUDGET = 64, /* connections that one listener may yield in a turn */
 };
 #define READY_READ_EVENTS  (EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLERR | EPOLLHUP)
 #define READY_END_EVENTS   (EPOLLRDHUP | EPOLLPRI | EPOLLERR | EPOLLHUP)
 #define READY_WRITE_EVENTS (EPOLLOUT | EPOLLERR | EPOLLHUP)
 
-/* Fills what is shared: eventfd, hot block, queues. `r` is zeroed. 0, or -errno with *why. */
+/* Fills what is shared: eventfd, hot block, queues. `r` is zeroed but for `edge` and `events`;
+ * *features is what config->features says. 0, or -errno with *why. */
 int weir__ready_init(struct ready *r, const struct io_ops *ops, const struct io_config *config,
-                     const struct ready_kind *kind, const char **why);
+                     const struct ready_kind *kind, struct io_features *features, const char **why);
 /* Gives it back; waits for workers that are just telling of their last job. */
 void weir__ready_end(struct ready *r);
 

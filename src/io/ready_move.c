@@ -96,8 +96,9 @@ int weir__ready_move(struct io *io, struct io_fd *fd, int file, int64_t *offset,
     if (ready_may_have_room(fd, flags)) {
         size_t most = size < MOVE_MOST ? size : MOVE_MOST;
         int moved;
-        if (r->pool != NULL && !(fd->spare & WARMED) && !weir__file_cached(file, *offset, most) &&
-            !(flags & IO_SEND_NOWAIT) && wait_for_disk(r, fd, token, file, *offset, most))
+        if (r->warm_move && !(fd->spare & WARMED) && !(flags & IO_SEND_NOWAIT) &&
+            !weir__file_cached(file, *offset, most) &&
+            wait_for_disk(r, fd, token, file, *offset, most))
             return IO_PENDING;
         moved = weir__sendfile(fd->fd, file, offset, most);
         r->io.stats.syscalls += 3;

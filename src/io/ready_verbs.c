@@ -53,7 +53,7 @@ static int arm_edge(struct ready *r, struct io_fd *fd, uint64_t token)
 {
     if (fd->flags & READY_HAS_IN)
         return fd->flags & READY_READABLE ? weir__ready_again(r, &r->queue, fd, token) : 0;
-    if (fd->flags & READY_KNOWN)
+    if (fd->flags & READY_KNOWN || !r->first_read)
         return r->kind->watch(r, fd, token);
     fd->flags |= READY_READABLE;
     return weir__ready_again(r, &r->fresh, fd, token);
@@ -326,6 +326,11 @@ void weir__ready_plan(struct ready *r)
                          "every receive goes into one block that stays cached");
     weir__ready_plan_row(r, "speculative_send", true, "a send is tried before it waits for room");
     weir__ready_plan_row(r, "sendfile", true, "files go to sockets inside the kernel");
+    weir__ready_plan_row(r, "warm_move", r->warm_move,
+                         r->warm_move ? "a worker reads a cold file before it is sent"
+                         : r->pool != NULL
+                             ? "switched off: a cold file holds the loop up"
+                             : "no worker threads were given: a cold file holds the loop up");
     weir__ready_plan_row(r, "pool", r->pool != NULL,
                          r->pool != NULL ? "files are opened and read by worker threads"
                                          : "no worker threads were given: no file operations");

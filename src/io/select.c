@@ -173,6 +173,7 @@ static void select_io_close(struct io *io)
 static int select_io_open(struct io **io, const struct io_config *config, const char **why)
 {
     struct select_io *s = weir__zalloc(sizeof(*s));
+    struct io_features features;
     int error;
     if (s == NULL) {
         *why = "out of memory for the back end";
@@ -183,7 +184,7 @@ static int select_io_open(struct io **io, const struct io_config *config, const 
     FD_ZERO(&s->except);
     FD_ZERO(&s->foreign);
     s->r.events = s->events;
-    error = weir__ready_init(&s->r, &weir__io_select, config, &select_kind, why);
+    error = weir__ready_init(&s->r, &weir__io_select, config, &select_kind, &features, why);
     if (error == 0 && s->r.wake_fd >= FD_SETSIZE) {
         *why =
             "all descriptors below 1024 are taken, and select takes no others: use poll or epoll";

@@ -4,7 +4,10 @@
 #include "io/ready.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
+#include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -200,6 +203,64 @@ static void a_copy_outlives_its_connection(void **state)
     close(peer);
 }
 
+/* Switches are checked, and the plan says what they did. */
+static void switches(void **state)
+{
+    struct rig *rig = rig_of(state);
+    struct io_config config = {.find = ((struct ready *)rig->io)->find, .owner = rig};
+    const char *why = NULL;
+    struct io *io;
+    bool found = false;
+    config.features = "-no_such_thing";
+    assert_int_equal(weir__io_epoll.open(&io, &config, &why), -EINVAL);
+    assert_non_null(why);
+    config.features = "block=16777217";
+    assert_int_equal(weir__io_epoll.open(&io, &config, &why), -EINVAL);
+    config.features = "-first_read,block=32768,-multishot_recv"; /* a ring's switch is not ours */
+    assert_int_equal(weir__io_epoll.open(&io, &config, &why), 0);
+    assert_int_equal(io->block_size, 32768);
+    for (int i = 0; i < io->plan.rows; i++)
+        if (strcmp(io->plan.row[i].feature, "first_read") == 0)
+            found = !io->plan.row[i].used;
+    assert_true(found);
+    io->ops->close(io);
+}
+
+/* Each allocation and each descriptor that opening takes is missing once. */
+static void opening_fails_cleanly(void **state)
+{
+    struct rig *rig = rig_of(state);
+    struct io_config config = {.find = ((struct ready *)rig->io)->find, .owner = rig};
+    const char *why = NULL;
+    uint64_t live = weir__alloc_live();
+    struct rlimit limit, low;
+    struct io *io;
+    int next, error = -ENOMEM;
+    for (uint64_t n = 1; error != 0; n++) {
+        weir__alloc_fail_at(n);
+        error = weir__io_epoll.open(&io, &config, &why);
+        weir__alloc_fail_at(0);
+        assert_true(error == 0 || error == -ENOMEM);
+        assert_true(error == 0 || (weir__alloc_live() == live && why != NULL));
+        assert_true(n < 20);
+        why = NULL;
+    }
+    io->ops->close(io);
+    assert_int_equal(weir__alloc_live(), live);
+    next = dup(0);
+    close(next);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    for (int spare = 0; spare < 2; spare++) {
+        low = (struct rlimit){(rlim_t)(next + spare), limit.rlim_max};
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+        error = weir__io_epoll.open(&io, &config, &why);
+        setrlimit(RLIMIT_NOFILE, &limit);
+        assert_int_equal(error, -EMFILE);
+        assert_int_equal(weir__alloc_live(), live);
+        assert_int_equal(fcntl(next, F_GETFD), -1);
+    }
+}
+
 enum { MANY = 600 };
 
 /* More completions in a turn than the queue begins with. */
@@ -281,6 +342,8 @@ static const struct CMUnitTest cases[] = {
     IO_CASE(a_copy_outlives_its_connection),
     IO_CASE(a_harvest_is_used_up),
     IO_CASE(one_read_a_turn),
+    IO_CASE(switches),
+    IO_CASE(opening_fails_cleanly),
     IO_CASE(many_cancels_at_once),
     IO_CASE(out_of_memory),
     IO_CASES_END,
