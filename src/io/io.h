@@ -183,7 +183,8 @@ struct io_ops {
     int (*recv)(struct io *io, struct io_fd *fd, uint64_t token);
     /* One at a time for each descriptor. iov and the memory for it may go after the call has
      * returned; the bytes stay until the event. *result: bytes sent, maybe fewer than asked;
-     * a pending send of a readiness back end yields 0: there is room now, send again. */
+     * a pending send of a readiness back end yields 0: there is room now, send again. No bytes at
+     * all with IO_SEND_BLOCKED: only waits for room. */
     int (*send)(struct io *io, struct io_fd *fd, const struct iovec *iov, unsigned count,
                 unsigned flags, uint64_t token, int *result);
     /* File to socket (sendfile, splice): at most `size` bytes from *offset, which is advanced.
@@ -218,7 +219,8 @@ struct io_ops {
     int (*number)(struct io *io, struct io_fd *fd);
     void (*number_done)(struct io *io, struct io_fd *fd, int number);
 
-    /* Called in the child after fork: drops what the parent owns without disturbing it. */
+    /* Called in the child after fork: drops what the parent owns without disturbing it. Nothing is
+     * in flight then, and only close may follow. */
     void (*forked)(struct io *io);
     /* Number of operations in flight that owe an event; must be 0 before close. */
     unsigned (*in_flight)(struct io *io);
@@ -256,5 +258,7 @@ int weir__io_probe(const char *name, struct io_plan *plan);
  * ended when idle for long. Jobs complete on the io that queued them. */
 struct io_pool *weir__pool_new(unsigned threads, unsigned queue_limit);
 void weir__pool_free(struct io_pool *pool);
+/* In a child after fork, where the workers are not: makes the pool usable again, empty. */
+void weir__pool_forked(struct io_pool *pool);
 
 #endif

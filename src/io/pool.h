@@ -44,7 +44,4 @@ int weir__pool_perform(struct io_file *file);
  * with file->result set. */
 bool weir__pool_perform_cached(struct io_file *file);
 
-/* In a child after fork: the workers are not here; makes the pool usable again, empty. */
-void weir__pool_forked(struct io_pool *pool);
-
 #endif

@@ -118,6 +118,11 @@ int weir__ready_send(struct io *io, struct io_fd *fd, const struct iovec *iov, u
                      unsigned flags, uint64_t token, int *result)
 {
     struct ready *r = (struct ready *)io;
+    if (count == 0 && flags & IO_SEND_BLOCKED) {
+        /* Somebody else's call found no room: registered anew, because its edge may have come. */
+        fd->flags &= (uint16_t)~READY_HAS_OUT;
+        return weir__ready_wait_for_room(r, fd, token, 0, result);
+    }
     if (likely(ready_may_have_room(fd, flags))) {
         bool cut = count > IOV_MOST;
         ssize_t sent;
@@ -343,4 +348,5 @@ void weir__ready_forked(struct ready *r)
     /* The workers stayed with the parent, perhaps in the middle of telling. */
     atomic_store(&r->client.telling, 0);
     atomic_store(&r->client.done, NULL);
+    r->in_flight = 0;
 }

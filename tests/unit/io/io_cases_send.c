@@ -212,6 +212,35 @@ static void room_before_blocked_send(void **state)
     close(peer);
 }
 
+/* After a call of the caller's own (sendmsg with descriptors) found no room; and when there is some
+ * after all. */
+static void waiting_for_room_alone(void **state)
+{
+    struct rig *rig = rig_of(state);
+    uint8_t *bytes = peer_pattern_new(4 * BIG);
+    int peer, result = 0;
+    unsigned slot = rig_tcp(rig, &peer);
+    uint64_t token = rig_token(rig, slot, IO_OP_SEND);
+    for (int round = 0; round < 3; round++) {
+        struct peer_drain drain = {.peer = peer};
+        assert_int_equal(rig->io->ops->send(rig->io, rig_fd(rig, slot), NULL, 0, IO_SEND_BLOCKED,
+                                            token, &result),
+                         IO_PENDING);
+        assert_int_equal(rig_final(rig, token), 0);
+        drain.size = rig_fill(rig, slot, bytes, 4 * BIG);
+        assert_int_equal(rig->io->ops->send(rig->io, rig_fd(rig, slot), NULL, 0, IO_SEND_BLOCKED,
+                                            token, &result),
+                         IO_PENDING);
+        rig_idle(rig, 10);
+        assert_false(rig_take(rig, token, &result));
+        peer_drain_thread(&drain);
+        assert_true(drain.right);
+        assert_int_equal(rig_final(rig, token), 0);
+    }
+    free(bytes);
+    close(peer);
+}
+
 static void cancel_of_pending_send(void **state)
 {
     struct rig *rig = rig_of(state);
@@ -234,9 +263,15 @@ static void cancel_of_pending_send(void **state)
 }
 
 const struct CMUnitTest io_cases_send[] = {
-    IO_CASE(big_send_tcp),           IO_CASE(big_send_unix),
-    IO_CASE(send_of_many_pieces),    IO_CASE(send_of_too_many_pieces),
-    IO_CASE(room_is_told_once),      IO_CASE(room_told_with_bytes),
-    IO_CASE(nowait_takes_what_fits), IO_CASE(room_before_blocked_send),
-    IO_CASE(cancel_of_pending_send), IO_CASES_END,
+    IO_CASE(big_send_tcp),
+    IO_CASE(big_send_unix),
+    IO_CASE(send_of_many_pieces),
+    IO_CASE(send_of_too_many_pieces),
+    IO_CASE(room_is_told_once),
+    IO_CASE(room_told_with_bytes),
+    IO_CASE(nowait_takes_what_fits),
+    IO_CASE(room_before_blocked_send),
+    IO_CASE(waiting_for_room_alone),
+    IO_CASE(cancel_of_pending_send),
+    IO_CASES_END,
 };
