@@ -321,7 +321,8 @@ int weir_loop_after_fork(weir_loop *loop)
     if (loop->net_forked != NULL)
         loop->net_forked(loop);
     loop->io->ops->forked(loop->io);
-    loop->io = NULL;
+    weir__pool_forked(loop->pool);
+    close_io(loop);
     loop_ops_end(loop);
     list_init(&loop->ready);
     loop->in_turn = false;
