@@ -135,6 +135,20 @@ static int64_t before_sleep(struct ready *r, int64_t timeout_ns)
     return timeout_ns;
 }
 
+/* What has finished since the last turn, both kinds: the pool wakes the loop for the first of its jobs
+ * only, and that wake-up is used up by now. */
+static void take_files(struct ready *r)
+{
+    struct io_file **end = &r->files;
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = r->files_over;
+    r->files_over = NULL;
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = weir__pool_harvest(&r->client);
+}
+
 static void after_sleep(struct ready *r, uint32_t count)
 {
     /* From here on a wake-up is for the next sleep: whatever was posted before it is seen by the
@@ -143,12 +157,7 @@ static void after_sleep(struct ready *r, uint32_t count)
         atomic_exchange(&r->wake_state, r->embedded ? ASLEEP : AWAKE);
     r->index = 0;
     r->count = count;
-    if (r->files == NULL) {
-        r->files = r->files_over;
-        r->files_over = NULL;
-    }
-    if (r->files == NULL)
-        r->files = weir__pool_harvest(&r->client);
+    take_files(r);
 }
 
 /* The kernel allows itself a slack of a thousandth of the time asked for, 10 ms on 10 s, and uses

@@ -216,6 +216,50 @@ static void many_calls(void **state)
     assert_int_equal(count, 2400);
 }
 
+/* A job that a worker has finished, and an operation that needed none, found in the same turn: both
+ * come. The worker's wake-up is used up in that turn. */
+static void call_and_cached_together(void **state)
+{
+    struct rig *rig = rig_of(state);
+    struct statx about;
+    _Atomic int count = 0;
+    uint64_t called = IO_TOKEN(IO_OP_FILE, 2, 3, 1), known = IO_TOKEN(IO_OP_FILE, 2, 3, 2);
+    struct io_file call = {.verb = IO_FILE_CALL, .call = small_call, .arg = &count};
+    struct io_file look = {.verb = IO_FILE_STAT, .fd = temporary(), .path = "", .statx = &about};
+    look.flags = AT_EMPTY_PATH | AT_STATX_DONT_SYNC;
+    look.mode = STATX_SIZE;
+    for (int round = 0; round < 3; round++) {
+        assert_int_equal(rig->io->ops->file(rig->io, &call, called), IO_PENDING);
+        while (atomic_load(&count) == round)
+            rig_sleep_ms(1);
+        rig_sleep_ms(5); /* until it has told */
+        assert_int_equal(rig->io->ops->file(rig->io, &look, known), IO_PENDING);
+        assert_int_equal(rig_final(rig, known), 0);
+        assert_int_equal(rig_final(rig, called), 7);
+    }
+    close(look.fd);
+}
+
+/* Streams have no offsets. */
+static void write_and_read_a_pipe(void **state)
+{
+    struct rig *rig = rig_of(state);
+    char back[8] = {0};
+    int ends[2];
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    struct io_file file = {.verb = IO_FILE_WRITE, .fd = ends[1], .buffer = (char[]){"stream"},
+                           .size = 6, .offset = -1};
+    assert_int_equal(file_op(rig, &file), 6);
+    file.verb = IO_FILE_READ;
+    file.fd = ends[0];
+    file.buffer = back;
+    file.size = sizeof(back);
+    assert_int_equal(file_op(rig, &file), 6);
+    assert_string_equal(back, "stream");
+    close(ends[0]);
+    close(ends[1]);
+}
+
 /* --- move ------------------------------------------------------------------------------------- */
 
 static uint8_t byte_at(size_t at)
@@ -449,5 +493,6 @@ const struct CMUnitTest io_cases_file[] = {
     IO_CASE(move_to_slow_tcp),       IO_CASE(move_to_slow_unix),
     IO_CASE(move_to_closed_peer),    IO_CASE(move_beyond_the_end),
     IO_CASE(move_of_an_odd_file),    IO_CASE(move_of_a_cold_file),
-    IO_CASE(cancel_of_pending_move), IO_CASES_END,
+    IO_CASE(cancel_of_pending_move), IO_CASE(call_and_cached_together),
+    IO_CASE(write_and_read_a_pipe),  IO_CASES_END,
 };
