@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "app/http/server.h"
+#include "base/alloc.h"
 #include "base/assert.h"
 
 static void handler_finished(weir_loop *loop, struct loop_ready *ready)
@@ -12,12 +13,12 @@ static void handler_finished(weir_loop *loop, struct loop_ready *ready)
 struct exchange *exchange_take(struct http_server *server, struct conn *c)
 {
     uint32_t slot;
-    struct exchange *x = slab_take(&server->exchanges, &slot);
+    struct exchange *x = slab_take(&server->shared->exchanges, &slot);
     if (x == NULL)
         return NULL;
-    x->room = object_take(&server->rooms);
+    x->room = object_take(&server->shared->rooms);
     if (x->room == NULL) {
-        slab_give(&server->exchanges, slot);
+        slab_give(&server->shared->exchanges, slot);
         return NULL;
     }
     x->slot = slot;
@@ -40,17 +41,29 @@ void exchange_give(struct exchange *x)
         memory_give(memory, x->piece, x->piece_room);
     if (x->ready.link.next != NULL)
         list_remove(&x->ready.link);
-    object_give(&server->rooms, x->room);
-    x->server = NULL;
-    slab_give(&server->exchanges, x->slot);
+    if (x->waiting.next != NULL)
+        list_remove(&x->waiting);
+    object_give(&server->shared->rooms, x->room);
+    slab_give(&server->shared->exchanges, x->slot);
 }
 
-/* A handle is the loop, the exchange's slot and generation. Generations of a server's slab begin at a
- * place of their own, so that the servers of one loop do not take each other's handles for theirs. */
+/* A handle is the loop, the exchange's slot and generation. */
 weir_exchange exchange_handle(const struct exchange *x)
 {
     uint64_t loop = x->server->loop->id;
     return (weir_exchange){loop << 54 | (uint64_t)x->slot << 30 | x->head.generation};
+}
+
+static struct http_shared *shared_of(weir_loop *loop)
+{
+    for (struct list *link = loop->net->services.next; link != &loop->net->services;
+         link = link->next) {
+        struct service *service = weir_container(link, struct service, link);
+        struct http_server *server = service->protocol;
+        if (service->config.protocol == &http_protocol && server != NULL && server->shared != NULL)
+            return server->shared;
+    }
+    return NULL;
 }
 
 struct exchange *exchange_of(weir_exchange handle)
@@ -58,18 +71,38 @@ struct exchange *exchange_of(weir_exchange handle)
     weir_loop *loop = loop_current();
     if (loop == NULL || handle.id >> 54 != loop->id || loop->net == NULL)
         return NULL;
-    uint32_t slot = (uint32_t)(handle.id >> 30) & 0xffffffu;
-    for (struct list *link = loop->net->services.next; link != &loop->net->services;
-         link = link->next) {
-        struct service *service = weir_container(link, struct service, link);
-        if (service->config.protocol != &http_protocol || service->protocol == NULL)
-            continue;
-        struct http_server *server = service->protocol;
-        struct exchange *x = slab_at(&server->exchanges, slot);
-        if (x != NULL && x->head.generation == (handle.id & 0x3fffffffu))
-            return x;
+    struct http_shared *shared = shared_of(loop);
+    struct exchange *x =
+        shared != NULL ? slab_at(&shared->exchanges, (uint32_t)(handle.id >> 30) & 0xffffffu) : NULL;
+    return x != NULL && x->head.generation == (handle.id & 0x3fffffffu) ? x : NULL;
+}
+
+struct http_shared *exchange_share(weir_loop *loop)
+{
+    struct http_shared *shared = shared_of(loop);
+    if (shared != NULL) {
+        shared->refs++;
+        return shared;
     }
+    shared = weir__zalloc(sizeof *shared);
+    if (shared == NULL)
+        return NULL;
+    shared->refs = 1;
+    object_pool_init(&shared->rooms, sizeof(struct room));
+    if (slab_init(&shared->exchanges, (sizeof(struct exchange) + 63) / 64 * 64,
+                  HTTP_EXCHANGES_MAX) == 0)
+        return shared;
+    weir__free(shared);
     return NULL;
+}
+
+void exchange_unshare(struct http_shared *shared)
+{
+    if (shared == NULL || --shared->refs != 0)
+        return;
+    slab_free(&shared->exchanges);
+    object_pool_end(&shared->rooms);
+    weir__free(shared);
 }
 
 void *exchange_alloc(struct exchange *x, size_t size)
@@ -104,6 +137,7 @@ bool exchange_keep_head(struct exchange *x)
 static void handler_main(void *arg)
 {
     struct exchange *x = arg;
+    x->task = co_current();
     x->route.fn(exchange_handle(x), x->route.user);
     x->handler_running = false;
     if (x->detached)
@@ -126,6 +160,7 @@ void exchange_run(struct exchange *x)
     if (result == 0) {
         x->detached = true;
         x->server->waited++;
+        list_push(&x->server->waiting, &x->waiting);
     } else if (result < 0) {
         x->handler_running = false;
         answer_error(x, 503, "too many requests are being worked on", "try again in a moment");
@@ -189,6 +224,21 @@ void exchange_abandon(struct exchange *x)
         exchange_wake(x, WEIR_EGONE);
     else if (!x->handler_running)
         exchange_give(x);
+}
+
+void exchange_cancel_all(struct http_server *server)
+{
+    enum { ROUNDS = 1 << 20 };
+    weir_loop *loop = server->loop;
+    bool former = loop->coroutines_ending;
+    loop->coroutines_ending = true; /* those that wait again are answered at once */
+    for (int i = 0; i < ROUNDS && !list_empty(&server->waiting); i++) {
+        struct exchange *x = weir_container(server->waiting.next, struct exchange, waiting);
+        if (x->handler_running && co_resume(x->task, WEIR_ECANCELED) < 0)
+            break;
+        loop_ready_run(loop);
+    }
+    loop->coroutines_ending = former;
 }
 
 static void wait_over(weir_timer *timer, void *arg)

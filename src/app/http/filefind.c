@@ -104,10 +104,10 @@ static void head_write(struct visit *v, struct file_head *head, const struct fil
     head->size = (uint16_t)(w.at - w.begin);
 }
 
-/* Which compressed forms lie beside the file: a set of CODING_BIT, or WEIR_ECANCELED. What they are is
- * looked at when one is sent. */
+/* Which compressed forms lie beside the file: a set of CODING_BIT, or WEIR_ECANCELED. */
 static int neighbours_look(struct visit *v)
 {
+    struct filecache_file file;
     int set = 0;
     if (v->mc->mount->options.no_precompressed)
         return 0;
@@ -115,7 +115,7 @@ static int neighbours_look(struct visit *v)
         struct file_job *job = file_job_new(v->mc, v->path, (enum coding)coding);
         if (job == NULL)
             return set;
-        int result = file_job_open(job, O_PATH);
+        int result = file_job_look(job, &file);
         if (result == WEIR_ECANCELED)
             return result;
         if (result == 0)

@@ -80,6 +80,13 @@ static void answer_unacceptable(struct visit *v)
     answer_error(v->x, 406, NULL, NULL);
 }
 
+/* A form that was there a moment ago and is not now: the next one is what the client gets. */
+static void coding_leave(struct coding_order *order, unsigned i)
+{
+    order->count--;
+    memmove(&order->coding[i], &order->coding[i + 1], order->count - i);
+}
+
 /* The best form that is there and that the client takes. */
 static void serve_best(struct visit *v, struct found *own)
 {
@@ -96,12 +103,11 @@ static void serve_best(struct visit *v, struct found *own)
         int status = file_find_neighbour(v, coding, &found);
         if (status == WEIR_ECANCELED)
             return;
-        if (status != 0)
-            continue;
-        bool served = serve_form(v, coding, &found);
+        bool served = status == 0 && serve_form(v, coding, &found);
         found_release(v, &found);
         if (served)
             return;
+        coding_leave(&v->order, i--);
     }
     answer_unacceptable(v);
 }

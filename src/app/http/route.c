@@ -144,18 +144,20 @@ int route_add(struct route_node *tree, const char *method, const char *pattern, 
 }
 
 /* A decoded copy of a piece of the path, ending in NUL, in the exchange's arena. A slash stands before
- * it: who maps a rest of the path to files wants one, and copies nothing. */
-static const char *decoded(struct exchange *x, struct http_text raw)
+ * it: who maps a rest of the path to files wants one, and copies nothing. 0, or the status: 414 when
+ * there is no room, 400 for a bad escape or a NUL. */
+static int decode(struct exchange *x, struct http_text raw, const char **text)
 {
     char *copy = exchange_alloc(x, raw.length + 2);
     if (copy == NULL)
-        return NULL;
+        return 414;
     *copy++ = '/';
     ssize_t size = http_path_decode(raw, copy, raw.length, NULL);
     if (size < 0)
-        return NULL;
+        return 400;
     copy[size] = 0;
-    return copy;
+    *text = copy;
+    return 0;
 }
 
 static bool has_routes(const struct route_node *node)
@@ -222,16 +224,16 @@ static const struct route_node *search(const struct route_node *node, const char
     return NULL;
 }
 
-static bool params_take(struct exchange *x, const struct search *found)
+static int params_take(struct exchange *x, const struct search *found)
 {
     for (unsigned i = 0; i < found->count; i++) {
         x->room->params[i].name = found->at[i]->text;
-        x->room->params[i].value = decoded(x, found->raw[i]);
-        if (x->room->params[i].value == NULL)
-            return false;
+        int status = decode(x, found->raw[i], &x->room->params[i].value);
+        if (status != 0)
+            return status;
     }
     x->param_count = (uint8_t)found->count;
-    return true;
+    return 0;
 }
 
 static void allowed_add(char *out, size_t size, const char *name)
@@ -294,8 +296,6 @@ int route_find(struct route_node *tree, struct exchange *x, char *allowed, size_
             return 501;
         return request->method == HTTP_OPTIONS ? 204 : 405;
     }
-    if (!params_take(x, &found)) /* no room: the codec has refused bad escapes */
-        return 414;
     x->route = *route;
-    return 0;
+    return params_take(x, &found);
 }

@@ -13,7 +13,7 @@
 
 static struct exchange *active(struct http_server *server, const struct http_conn *h)
 {
-    return h->exchange != 0 ? slab_at(&server->exchanges, h->exchange - 1) : NULL;
+    return h->exchange != 0 ? slab_at(&server->shared->exchanges, h->exchange - 1) : NULL;
 }
 
 void http_date(struct http_server *server)
@@ -267,12 +267,10 @@ static void http_free(void *protocol)
     struct http_server *server = protocol;
     if (server == NULL) /* it never began */
         return;
-    if (server->exchanges.used != 0) /* handlers that wait for something else than their client */
-        co_cancel_all(server->loop);
+    exchange_cancel_all(server); /* handlers that wait for something else than their client */
     mount_stop(server);
     accesslog_stop(server);
-    slab_free(&server->exchanges);
-    object_pool_end(&server->rooms);
+    exchange_unshare(server->shared);
     weir__free(server);
 }
 
@@ -287,11 +285,9 @@ static int http_start(weir_loop *loop, struct service *service, void *app)
     const weir_http_options *o = &server->app->options;
     struct stack_options stacks = {.stack_bytes = o->stack_bytes, .count_max = o->handlers_max};
     server->coroutines = co_pool_of(loop, &stacks);
-    object_pool_init(&server->rooms, sizeof(struct room));
-    int result = slab_init(&server->exchanges, (sizeof(struct exchange) + 63) / 64 * 64,
-                           HTTP_EXCHANGES_MAX);
-    if (server->coroutines == NULL)
-        result = WEIR_ENOMEM;
+    list_init(&server->waiting);
+    server->shared = exchange_share(loop);
+    int result = server->coroutines == NULL || server->shared == NULL ? WEIR_ENOMEM : 0;
     if (service->config.idle_ms == LIMIT_IDLE_MS)
         service->config.idle_ms = o->idle_ms;
     uint32_t idle_s = service->config.idle_ms / 1000;

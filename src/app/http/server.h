@@ -47,12 +47,19 @@ struct weir_http_app {
 
 struct accesslog_buffer;
 
+/* What the servers of one loop share: a handle does not say which of them it belongs to. */
+struct http_shared {
+    struct slab exchanges;
+    struct object_pool rooms;
+    uint32_t refs;
+};
+
 /* One application on one loop: the protocol of its services there. */
 struct http_server {
     weir_loop *loop;
     weir_http_app *app;
-    struct slab exchanges;
-    struct object_pool rooms;
+    struct http_shared *shared;
+    struct list waiting;        /* exchanges whose handlers were suspended */
     struct co_pool *coroutines;
     struct accesslog_buffer *log; /* NULL: none */
     struct mount_cache *caches;   /* one a mount */
@@ -101,6 +108,8 @@ struct exchange {
     void *big_head;             /* chunk for a head that the arena does not hold */
     size_t big_head_room;
     struct co *co;              /* suspended in a verb */
+    struct co *task;            /* its handler's coroutine */
+    struct list waiting;        /* in the server's */
     struct loop_ready ready;    /* the handler has returned after a wait */
     struct route route;
     uint8_t param_count, answer, waits;
@@ -136,6 +145,11 @@ void exchange_run(struct exchange *x);
 bool exchange_step(struct exchange *x);
 /* The connection is gone. */
 void exchange_abandon(struct exchange *x);
+/* Ends every wait of this server's handlers with WEIR_ECANCELED. On the loop's stack. */
+void exchange_cancel_all(struct http_server *server);
+/* The one of this loop, counted; NULL: out of memory. */
+struct http_shared *exchange_share(weir_loop *loop);
+void exchange_unshare(struct http_shared *shared);
 /* Copies the head to memory of its own; false: out of memory. */
 bool exchange_keep_head(struct exchange *x);
 void *exchange_alloc(struct exchange *x, size_t size); /* from the arena; NULL: full */
