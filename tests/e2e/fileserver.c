@@ -3,6 +3,7 @@
  *
  *     fileserver ROOT [name=value...]
  *
+ * check=1: only tells by its exit whether the back end can be had.
  * listing hidden symlinks no_precompressed (0 or 1), cache (bytes; -1: none), prefix, log, format,
  * loops, idle, listen, second (another root at /second) */
 #include <signal.h>
@@ -58,6 +59,13 @@ int main(int argc, char **argv)
 {
     if (argc < 2)
         return 2;
+    if (NUMBER("check", "0") != 0) {
+        weir_loop_options only = {.backend = option(argc, argv, "backend", NULL)};
+        weir_loop *loop = NULL;
+        int result = weir_loop_new(&loop, &only);
+        weir_loop_free(loop);
+        return result < 0;
+    }
     weir_http_options options = {
         .access_log = option(argc, argv, "log", NULL),
         .access_format = option(argc, argv, "format", NULL),
