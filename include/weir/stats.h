@@ -93,7 +93,14 @@
     XX(http_requests, "weir_http_requests_total", "requests", COUNTER, "heads that were read") \
     XX(http_refused, "weir_http_refused_total", "requests", COUNTER,                           \
        "of these: refused as malformed or too large")                                          \
-    XX(http_exchanges, "weir_http_exchanges", "requests", GAUGE, "being worked on")
+    XX(http_exchanges, "weir_http_exchanges", "requests", GAUGE, "being worked on")            \
+    XX(http_files_cached, "weir_http_files_cached_total", "requests", COUNTER,                 \
+       "lookups of files that were answered from memory")                                      \
+    XX(http_files_looked, "weir_http_files_looked_total", "requests", COUNTER,                 \
+       "lookups that asked the file system")                                                   \
+    XX(http_files_bytes, "weir_http_files_bytes", "bytes", GAUGE, "files held in memory")      \
+    XX(http_log_lost, "weir_http_log_lost_total", "lines", COUNTER,                            \
+       "lines of the access log that were lost")
 
 #define WEIR_STATS_FIELD(field, metric, unit, kind, what) uint64_t field;
 typedef struct weir_loop_stats {

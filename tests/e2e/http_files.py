@@ -95,6 +95,7 @@ class Server:
                                         stderr=self.errors, **extra)
         self.stdout = self.process.stdout
         self.connections = []
+        self.stopped = False
         if stdout is None:
             self.port = int(self.stdout.readline().split()[1])
 
@@ -104,8 +105,7 @@ class Server:
     def __exit__(self, kind, value, trace):
         for connection in self.connections:
             connection.close()
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+        self.stop()
         try:
             code = self.process.wait(20)
         except subprocess.TimeoutExpired:
@@ -119,6 +119,11 @@ class Server:
             assert "ERROR" not in self.said and "Sanitizer" not in self.said, self.said
         elif self.said:
             print(self.said)
+
+    def stop(self):
+        if not self.stopped and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        self.stopped = True  # a second signal would abort
 
     def ask(self, *arguments, **options):
         connection = Connection(self)
@@ -859,7 +864,7 @@ def test_end_while_loading():
                 c.request(("/large.bin", "/middle.bin", "/nothing", "/sub")[i % 4])
             for c in connections[:10]:
                 c.close()
-            s.process.send_signal(signal.SIGTERM)
+            s.stop()
             for i, c in enumerate(connections[10:]):
                 try:
                     assert c.response().status in (200, 301, 404)

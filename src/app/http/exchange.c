@@ -21,6 +21,7 @@ struct exchange *exchange_take(struct http_server *server, struct conn *c)
         slab_give(&server->shared->exchanges, slot);
         return NULL;
     }
+    server->exchanges++;
     x->slot = slot;
     x->server = server;
     x->conn = c;
@@ -44,6 +45,7 @@ void exchange_give(struct exchange *x)
     if (x->waiting.next != NULL)
         list_remove(&x->waiting);
     object_give(&server->shared->rooms, x->room);
+    server->exchanges--;
     slab_give(&server->shared->exchanges, x->slot);
 }
 

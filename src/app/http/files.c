@@ -375,3 +375,16 @@ void mount_stop(struct http_server *server)
     weir__free(server->caches);
     server->caches = NULL;
 }
+
+void mount_stats(const struct http_server *server, weir_http_stats *stats)
+{
+    for (unsigned i = 0; server->caches != NULL && i < server->app->mount_count; i++) {
+        struct filecache_stats cache;
+        if (server->caches[i].cache == NULL)
+            continue;
+        filecache_read_stats(server->caches[i].cache, &cache);
+        stats->http_files_cached += cache.hits + cache.absence_hits;
+        stats->http_files_looked += cache.misses + cache.stales;
+        stats->http_files_bytes += cache.bytes;
+    }
+}

@@ -6,6 +6,8 @@
 #include <stdatomic.h>
 #include <sys/stat.h>
 
+#include <weir/stats.h>
+
 #include "app/http/encoding.h"
 #include "app/http/filecache.h"
 #include "app/http/filepath.h"
@@ -128,6 +130,9 @@ weir_view file_part_view(struct visit *v, struct found *found, struct range part
 void directory_serve(struct visit *v);
 
 /* ---- files.c ---- */
+
+/* Adds what this server's caches count. */
+void mount_stats(const struct http_server *server, weir_http_stats *stats);
 void mount_hold(struct mount *mount);
 void mount_release(struct mount *mount);
 void file_answer_status(struct visit *v, int status);

@@ -59,7 +59,8 @@ struct http_server {
     weir_loop *loop;
     weir_http_app *app;
     struct http_shared *shared;
-    struct list waiting;        /* exchanges whose handlers were suspended */
+    uint32_t exchanges;         /* living ones */
+    struct list waiting;        /* those whose handlers were suspended */
     struct co_pool *coroutines;
     struct accesslog_buffer *log; /* NULL: none */
     struct mount_cache *caches;   /* one a mount */

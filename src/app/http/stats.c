@@ -4,7 +4,7 @@
 
 #include <weir/stats.h>
 
-#include "app/http/server.h"
+#include "app/http/mount.h"
 
 #define STAT_ROW(field, metric, unit, kind, what) \
     {#field, metric, unit, what, WEIR_STAT_##kind, offsetof(weir_http_stats, field)},
@@ -40,7 +40,9 @@ int weir__http_stats_get(weir_loop *loop, weir_http_stats *out, size_t size)
             continue;
         stats.http_requests += server->requests;
         stats.http_refused += server->refused;
-        stats.http_exchanges += server->exchanges.used;
+        stats.http_exchanges += server->exchanges;
+        stats.http_log_lost += server->log_lost;
+        mount_stats(server, &stats);
     }
     memset(out, 0, size);
     memcpy(out, &stats, size < sizeof stats ? size : sizeof stats);
