@@ -24,7 +24,7 @@ flags_in() {
 for command in $(offered weir '' | grep -v '^-'); do
     grep -qw "$command" "$scratch/help" || fail "weir --help does not name \"$command\""
 done
-for command in serve ctl backends limits; do
+for command in serve ctl backends limits version; do
     "$weir" "$command" --help >"$scratch/$command" 2>&1 || fail "weir $command --help"
     flags_in <"$scratch/$command" | grep -vx -e --help >"$scratch/helped" || true
     offered weir "$command" -- | grep -vx -e --help >"$scratch/offered" || true
