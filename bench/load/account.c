@@ -1,0 +1,106 @@
+#include "account.h"
+
+#include <dirent.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+uint64_t account_now(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+unsigned account_parse(const char *text, pid_t *pids)
+{
+    unsigned count = 0;
+    char *end;
+
+    while (*text != '\0') {
+        long pid = strtol(text, &end, 10);
+
+        if (pid <= 0 || count == ACCOUNT_PIDS_MAX || (*end != ',' && *end != '\0')) {
+            fprintf(stderr, "wrong list of processes: %s\n", text);
+            exit(64);
+        }
+        pids[count++] = (pid_t)pid;
+        text = *end == ',' ? end + 1 : end;
+    }
+    return count;
+}
+
+static bool slurp(const char *path, char *buffer, size_t size)
+{
+    FILE *file = fopen(path, "re");
+    size_t n;
+
+    if (file == NULL)
+        return false;
+    n = fread(buffer, 1, size - 1, file);
+    buffer[n] = '\0';
+    fclose(file);
+    return n > 0;
+}
+
+static uint64_t field(const char *text, const char *name)
+{
+    const char *at = strstr(text, name);
+
+    return at != NULL ? strtoull(at + strlen(name), NULL, 10) : 0;
+}
+
+/* schedstat's first number is the thread's time on a CPU in nanoseconds
+ * (Documentation/scheduler/sched-stats.rst): stat's utime and stime have ticks of 10 ms. */
+static void add_thread(const char *folder, const char *thread, struct account *out)
+{
+    char path[128], text[4096];
+
+    snprintf(path, sizeof(path), "%s/%.20s/schedstat", folder, thread);
+    if (slurp(path, text, sizeof(text)))
+        out->cpu_ns += strtoull(text, NULL, 10);
+    snprintf(path, sizeof(path), "%s/%.20s/status", folder, thread);
+    if (slurp(path, text, sizeof(text)))
+        out->switches += field(text, "\nvoluntary_ctxt_switches:") +
+                         field(text, "\nnonvoluntary_ctxt_switches:");
+}
+
+static void add_cpu(unsigned cpu, struct account *out)
+{
+    uint64_t n[8] = {0}, tick = 1000000000u / (uint64_t)sysconf(_SC_CLK_TCK);
+    char name[16], text[16384];
+    const char *line;
+
+    snprintf(name, sizeof(name), "\ncpu%u ", cpu);
+    if (!slurp("/proc/stat", text, sizeof(text)) || (line = strstr(text, name)) == NULL)
+        return;
+    /* user nice system idle iowait irq softirq steal */
+    sscanf(line + strlen(name), "%lu %lu %lu %lu %lu %lu %lu %lu", &n[0], &n[1], &n[2], &n[3],
+           &n[4], &n[5], &n[6], &n[7]);
+    out->busy_ns = (n[0] + n[1] + n[2] + n[5] + n[6]) * tick;
+    out->softirq_ns = n[6] * tick;
+}
+
+void account_read(const pid_t *pids, unsigned count, unsigned cpu, struct account *out)
+{
+    memset(out, 0, sizeof(*out));
+    for (unsigned i = 0; i < count; i++) {
+        char folder[64];
+        struct dirent *entry;
+        DIR *threads;
+
+        snprintf(folder, sizeof(folder), "/proc/%d/task", (int)pids[i]);
+        threads = opendir(folder);
+        if (threads == NULL)
+            continue;
+        while ((entry = readdir(threads)) != NULL)
+            if (entry->d_name[0] != '.')
+                add_thread(folder, entry->d_name, out);
+        closedir(threads);
+    }
+    add_cpu(cpu, out);
+}

@@ -1,0 +1,129 @@
+"""The command line of ./dev bench."""
+import argparse
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+
+from . import machine, measure, report, servers
+from .jobs import JOBS
+
+ROOT = os.path.dirname(servers.HERE)
+SPECIAL = []
+
+
+@dataclass
+class Place:
+    bin: str   # where the programs are
+    run: str   # scratch, for configurations and logs
+    root: str  # the folder that is served
+
+
+def parse(argv):
+    names = [job.name for job in JOBS] + [job.name for job in SPECIAL]
+    parser = argparse.ArgumentParser(
+        prog="./dev bench", description="Compares weir with bare loops, libraries and servers: "
+        "server CPU per request and throughput, alternating runs, medians.",
+        epilog="jobs: " + " ".join(names))
+    parser.add_argument("names", nargs="*", metavar="NAME", help="jobs (default: all)")
+    effort = parser.add_mutually_exclusive_group()
+    effort.add_argument("--quick", action="store_true", help="5 short rounds: under 5 minutes in all")
+    effort.add_argument("--full", action="store_true", help="25 rounds")
+    parser.add_argument("--pairs", type=int, metavar="N", help="rounds (default 15)")
+    parser.add_argument("--seconds", type=float, metavar="S", help="of each run (default 1)")
+    parser.add_argument("--only", metavar="A,B", help="only these servers")
+    parser.add_argument("--json", metavar="FILE", help="results (default: bench/results/DATE.json)")
+    parser.add_argument("--docs", action="store_true",
+                        help="also write docs/benchmarks.md and bench/results/reference.json")
+    parser.add_argument("--list", action="store_true", help="list the jobs and their servers")
+    parser.add_argument("--setup", action="store_true",
+                        help="install the Debian packages that the rivals need, then end")
+    args = parser.parse_args(argv)
+    wrong = [name for name in args.names if name not in names]
+    if wrong:
+        parser.error(f"no job {wrong[0]}; there are: {' '.join(names)}")
+    args.pairs = args.pairs or (5 if args.quick else 25 if args.full else 15)
+    args.seconds = args.seconds or (0.4 if args.quick else 1.0)
+    return args
+
+
+def chosen(args, jobs):
+    return [job for job in jobs if not args.names or job.name in args.names]
+
+
+def present(job, args, place):
+    """The candidates of a job that can run; the others are named, loudly."""
+    out = []
+    for candidate in job.candidates:
+        if args.only and candidate.name not in args.only.split(","):
+            continue
+        why = candidate.missing(place)
+        if why:
+            measure.say(f"bench: {job.name}: SKIPPED {candidate.name}: {why}")
+        else:
+            out.append(candidate)
+    if job.load == "wrk" and not shutil.which("wrk"):
+        measure.say(f"bench: SKIPPED {job.name}: wrk is not there (./dev bench --setup)")
+        return []
+    return out
+
+
+def run_job(job, args, place, results):
+    candidates = present(job, args, place)
+    if not candidates:
+        return
+    rows, failed = measure.alternate(job, candidates, place, args.pairs, args.seconds)
+    results["rows"] += rows
+    results["failed"] += [{"bench": job.name, "server": name, "why": why}
+                          for name, why in failed.items()]
+    groups = report.by_server(rows)
+    found = [goal for goal in (report.judge(goal, groups) for goal in job.goals) if goal]
+    results["goals"] += [{"bench": job.name, **goal} for goal in found]
+    print(report.table(job, rows, results["auto"]))
+    if found:
+        print("\n".join([report.GOAL_HEAD] + [report.goal_line(job.name, g) for g in found]) + "\n")
+    part = report.noise(rows)
+    if part > 0.1:
+        print(f"The server's CPU was used by others for {part:.0%} of the time: ratios hold, "
+              "throughput does not.\n")
+    sys.stdout.flush()
+
+
+def make_files(root):
+    """What the file jobs serve."""
+    with open(os.path.join(root, "1m"), "wb") as file:
+        file.write(random.Random(1).randbytes(1 << 20))
+
+
+def main(argv):
+    args = parse(argv)
+    if args.list:
+        for job in JOBS:
+            print(f"{job.name:15} {job.title}: {' '.join(c.name for c in job.candidates)}")
+        return 0
+    if os.cpu_count() < 2:
+        print("bench: server and load need a CPU each; this machine has one", file=sys.stderr)
+        return 69
+    with tempfile.TemporaryDirectory(prefix="weir-bench-") as scratch:
+        place = Place(os.path.join(os.environ.get("WEIR_BIN", os.path.join(
+            ROOT, "build", "release", "bin")), "bench"), scratch, os.path.join(scratch, "files"))
+        os.mkdir(place.root)
+        make_files(place.root)
+        results = {"schema": 1, "date": time.strftime("%Y-%m-%d %H:%M"),
+                   "command": "./dev bench " + " ".join(argv), "machine": machine.facts(ROOT),
+                   "versions": servers.versions(), "auto": servers.automatic(place),
+                   "pairs": args.pairs, "seconds": args.seconds,
+                   "rows": [], "goals": [], "failed": []}
+        for job in chosen(args, JOBS):
+            run_job(job, args, place, results)
+    path = args.json or os.path.join(servers.HERE, "results",
+                                     time.strftime("%Y-%m-%d-%H%M%S.json"))
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(results, file, indent=1)
+    measure.say(f"bench: results in {path}")
+    return 1 if results["failed"] else 0
