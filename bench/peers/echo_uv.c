@@ -1,6 +1,7 @@
 /* libuv, as its guide recommends for speed: one loop, one receive buffer for all (the callback is
  * done with it when it returns), uv_try_write first and uv_write for what the kernel did not take.
  */
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +65,47 @@ static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *in)
     check(uv_write(&rest->request, stream, &out, 1, written), "uv_write");
 }
 
+struct whole {
+    uv_write_t request;
+    char *data;
+};
+
+static void allocate(uv_handle_t *handle, size_t suggested, uv_buf_t *out)
+{
+    (void)handle;
+    *out = uv_buf_init(malloc(suggested), (unsigned)suggested);
+}
+
+static void written_whole(uv_write_t *request, int status)
+{
+    struct whole *whole = (struct whole *)request;
+
+    (void)status;
+    free(whole->data);
+    free(whole);
+}
+
+static void on_read_whole(uv_stream_t *stream, ssize_t size, const uv_buf_t *in)
+{
+    struct whole *whole;
+    uv_buf_t out;
+
+    if (size <= 0) {
+        free(in->base);
+        if (size < 0)
+            uv_close((uv_handle_t *)stream, free_conn);
+        return;
+    }
+    whole = malloc(sizeof(*whole));
+    if (whole == NULL)
+        abort();
+    whole->data = in->base;
+    out = uv_buf_init(in->base, (unsigned)size);
+    check(uv_write(&whole->request, stream, &out, 1, written_whole), "uv_write");
+}
+
+static bool guide;
+
 static void on_connection(uv_stream_t *listener, int status)
 {
     uv_tcp_t *conn = malloc(sizeof(*conn));
@@ -74,7 +116,9 @@ static void on_connection(uv_stream_t *listener, int status)
     uv_tcp_init(listener->loop, conn);
     check(uv_accept(listener, (uv_stream_t *)conn), "uv_accept");
     uv_tcp_nodelay(conn, 1);
-    check(uv_read_start((uv_stream_t *)conn, give_buffer, on_read), "uv_read_start");
+    check(uv_read_start((uv_stream_t *)conn, guide ? allocate : give_buffer,
+                        guide ? on_read_whole : on_read),
+          "uv_read_start");
 }
 
 int main(int argc, char **argv)
@@ -83,10 +127,11 @@ int main(int argc, char **argv)
     static uv_tcp_t listener;
     struct sockaddr_in address;
 
-    if (argc != 2) {
-        fprintf(stderr, "usage: %s PORT\n", argv[0]);
+    if (argc < 2) {
+        fprintf(stderr, "usage: %s PORT [guide]\n", argv[0]);
         return 64;
     }
+    guide = argc > 2 && strcmp(argv[2], "guide") == 0;
     check(uv_loop_init(&loop), "uv_loop_init");
     check(uv_tcp_init(&loop, &listener), "uv_tcp_init");
     /* "can be used to disable simultaneous accepts": on unix it makes libuv accept until EAGAIN */

@@ -14,7 +14,8 @@ class LoadError(RuntimeError):
 
 def _run(argv, seconds):
     done = subprocess.run(argv, capture_output=True, text=True, check=False,
-                          preexec_fn=on_cpu(LOAD_CPU), timeout=seconds + 30)
+                          preexec_fn=on_cpu(LOAD_CPU), start_new_session=True,
+                          timeout=seconds + 30)
     lines = done.stdout.strip().splitlines()
     if done.returncode != 0 or not lines:
         raise LoadError((done.stderr or done.stdout).strip()[-300:] or f"{argv[0]} failed")

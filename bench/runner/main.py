@@ -4,17 +4,16 @@ import json
 import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
 
-from . import machine, measure, report, servers
+from . import machine, measure, process, report, servers
 from .jobs import JOBS
+from .special import SPECIAL
 
 ROOT = os.path.dirname(servers.HERE)
-SPECIAL = []
 
 
 @dataclass
@@ -40,6 +39,8 @@ def parse(argv):
     parser.add_argument("--json", metavar="FILE", help="results (default: bench/results/DATE.json)")
     parser.add_argument("--docs", action="store_true",
                         help="also write docs/benchmarks.md and bench/results/reference.json")
+    parser.add_argument("--nice", type=int, default=0, metavar="N",
+                        help="priority of servers and loads (as root: -10 on a busy machine)")
     parser.add_argument("--list", action="store_true", help="list the jobs and their servers")
     parser.add_argument("--setup", action="store_true",
                         help="install the Debian packages that the rivals need, then end")
@@ -49,6 +50,7 @@ def parse(argv):
         parser.error(f"no job {wrong[0]}; there are: {' '.join(names)}")
     args.pairs = args.pairs or (5 if args.quick else 25 if args.full else 15)
     args.seconds = args.seconds or (0.4 if args.quick else 1.0)
+    process.nice = args.nice
     return args
 
 
@@ -67,7 +69,7 @@ def present(job, args, place):
             measure.say(f"bench: {job.name}: SKIPPED {candidate.name}: {why}")
         else:
             out.append(candidate)
-    if job.load == "wrk" and not shutil.which("wrk"):
+    if getattr(job, "load", "") == "wrk" and not shutil.which("wrk"):
         measure.say(f"bench: SKIPPED {job.name}: wrk is not there (./dev bench --setup)")
         return []
     return out
@@ -85,13 +87,17 @@ def run_job(job, args, place, results):
     found = [goal for goal in (report.judge(goal, groups) for goal in job.goals) if goal]
     results["goals"] += [{"bench": job.name, **goal} for goal in found]
     print(report.table(job, rows, results["auto"]))
-    if found:
-        print("\n".join([report.GOAL_HEAD] + [report.goal_line(job.name, g) for g in found]) + "\n")
     part = report.noise(rows)
     if part > 0.1:
         print(f"The server's CPU was used by others for {part:.0%} of the time: ratios hold, "
               "throughput does not.\n")
     sys.stdout.flush()
+
+
+def print_goals(goals):
+    if goals:
+        print("### Goals\n")
+        print("\n".join([report.GOAL_HEAD] + [report.goal_line(goal) for goal in goals]))
 
 
 def make_files(root):
@@ -103,7 +109,7 @@ def make_files(root):
 def main(argv):
     args = parse(argv)
     if args.list:
-        for job in JOBS:
+        for job in JOBS + SPECIAL:
             print(f"{job.name:15} {job.title}: {' '.join(c.name for c in job.candidates)}")
         return 0
     if os.cpu_count() < 2:
@@ -121,6 +127,11 @@ def main(argv):
                    "rows": [], "goals": [], "failed": []}
         for job in chosen(args, JOBS):
             run_job(job, args, place, results)
+        for job in chosen(args, SPECIAL):
+            candidates = present(job, args, place)
+            if candidates:
+                job.run(candidates, place, args.pairs, results)
+        print_goals(results["goals"])
     path = args.json or os.path.join(servers.HERE, "results",
                                      time.strftime("%Y-%m-%d-%H%M%S.json"))
     with open(path, "w", encoding="utf-8") as file:

@@ -5,11 +5,21 @@ import subprocess
 import time
 
 SERVER_CPU, LOAD_CPU = 0, 1
+nice = 0  # of servers and loads: --nice
 
 
 def on_cpu(cpu):
     """For preexec_fn: the process and its children stay on this CPU."""
-    return lambda: os.sched_setaffinity(0, {cpu})
+    def prepare():
+        os.sched_setaffinity(0, {cpu})
+        if nice:
+            os.setpriority(os.PRIO_PROCESS, 0, nice)
+            try:  # with groups by session (sched(7)) a process's own priority counts in its group only
+                with open("/proc/self/autogroup", "w", encoding="ascii") as file:
+                    file.write(str(nice))
+            except OSError:
+                pass
+    return prepare
 
 
 def free_port():

@@ -32,15 +32,17 @@ def judge(goal, groups):
             "met": ratio <= goal.limit, "certain": high <= goal.limit or low > goal.limit}
 
 
-def goal_line(bench, result):
+def goal_line(result):
     state = "met" if result["met"] else "NOT MET"
     if not result["certain"]:
         state += " (within the noise)"
-    return (f"| {bench} | {result['server']} / {result['against']} | {result['ratio']:.3f} "
-            f"| {result['low']:.3f} to {result['high']:.3f} | {result['limit']:.2f} | {state} |")
+    digits = 3 if result["limit"] and result["limit"] < 10 else 0  # a ratio, or bytes and calls
+    return (f"| {result['bench']} | {result['server']} / {result['against']} | {result['ratio']:.{digits}f} "
+            f"| {result['low']:.{digits}f} to {result['high']:.{digits}f} "
+            f"| {result['limit']:.{min(digits, 2)}f} | {state} |")
 
 
-GOAL_HEAD = ("| job | server CPU per request | median ratio | 95 % interval | goal | |\n"
+GOAL_HEAD = ("| job | server CPU per request, or as said | median ratio | 95 % interval | goal | |\n"
              "|---|---|---|---|---|---|")
 
 

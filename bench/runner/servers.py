@@ -61,6 +61,7 @@ ECHO = [
     _peer("bare-uring", "uring", "echo_uring"),
     _peer("bare-epoll", "epoll", "echo_epoll"),
     _peer("libuv", "epoll", "echo_uv"),
+    Candidate("libuv-guide", "epoll", ["{bin}/echo_uv", "{port}", "guide"]),
     _peer("libevent", "epoll", "echo_event"),
     _peer("asio", "epoll", "echo_asio"),
 ]
