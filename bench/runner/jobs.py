@@ -17,7 +17,7 @@ class Goal:
 class Job:
     name: str
     title: str
-    load: str                # "echo" or "wrk"
+    load: str                # "echo", "http", or "wrk" by --wrk
     candidates: list
     conns: int = 64
     size: int = 0            # bytes of a message, or of an answer's body
@@ -46,13 +46,13 @@ JOBS = [
     Job("echo-pipelined", "64-byte echo, 64 connections, 16 pipelined", "echo", servers.ECHO,
         size=64, depth=16),
     Job("echo-16k", "16 000-byte echo, 64 connections", "echo", servers.ECHO, size=16000),
-    Job("http", "HTTP/1.1 tiny body, 64 keep-alive connections", "wrk", servers.HTTP, size=14,
+    Job("http", "HTTP/1.1 tiny body, 64 keep-alive connections", "http", servers.HTTP, size=14,
         goals=_http_goals(0.95)),
-    Job("http-pipelined", "HTTP/1.1 tiny body, 64 connections, 16 pipelined", "wrk", servers.HTTP,
+    Job("http-pipelined", "HTTP/1.1 tiny body, 64 connections, 16 pipelined", "http", servers.HTTP,
         size=14, depth=16, goals=_http_goals(0.15)),
-    Job("http-close", "HTTP/1.1 connect, one request, close", "wrk", servers.HTTP, size=14,
+    Job("http-close", "HTTP/1.1 connect, one request, close", "http", servers.HTTP, size=14,
         close=True, goals=_http_goals(1.0)),
-    Job("http-1m", "HTTP/1.1 file of 1 MiB, 16 keep-alive connections", "wrk", servers.FILES,
+    Job("http-1m", "HTTP/1.1 file of 1 MiB, 16 keep-alive connections", "http", servers.FILES,
         conns=16, size=1 << 20,
         goals=[Goal(f"weir-{backend}", ["nginx-sendfile", "nginx-copy"], 1.0,
                     "the better of nginx's two") for backend in ("uring", "epoll")]),

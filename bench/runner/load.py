@@ -1,5 +1,5 @@
 """Loads: one measured run of a job against a server that is up."""
-import http.client
+import http.client as http_client
 import json
 import os
 import subprocess
@@ -22,12 +22,22 @@ def _run(argv, seconds):
     return lines[-1]
 
 
-def echo(job, candidate, server, place, seconds):
-    """The client reads the server's account itself, at both ends of the measured time."""
-    argv = [f"{place.bin}/echo_load", "-a", server.port, "-c", job.conns, "-s", job.size,
-            "-d", job.depth, "-t", seconds, "-w", min(0.2, seconds / 2),
-            "-p", ",".join(map(str, server.pids()))]
+def _own(program, job, server, place, seconds, *more):
+    """Our clients read the server's account themselves, at both ends of the measured time."""
+    argv = [f"{place.bin}/{program}", "-a", server.port, "-c", job.conns, "-d", job.depth,
+            "-t", seconds, "-w", min(0.2, seconds / 2), "-p", ",".join(map(str, server.pids())),
+            *more]
     return json.loads(_run([str(part) for part in argv], seconds))
+
+
+def echo(job, candidate, server, place, seconds):
+    return _own("echo_load", job, server, place, seconds, "-s", job.size)
+
+
+def http(job, candidate, server, place, seconds):
+    check(job, candidate, server)
+    return _own("http_load", job, server, place, seconds, "-u", candidate.path,
+                *(["-k"] if job.close else []))
 
 
 def wrk(job, candidate, server, place, seconds):
@@ -53,7 +63,7 @@ def wrk(job, candidate, server, place, seconds):
 
 def check(job, candidate, server):
     """Every candidate gives the whole answer, before it is measured."""
-    client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    client = http_client.HTTPConnection("127.0.0.1", server.port, timeout=5)
     client.request("GET", candidate.path,
                    headers={"Connection": "close" if job.close else "keep-alive"})
     answer = client.getresponse()
@@ -64,4 +74,4 @@ def check(job, candidate, server):
                         f"instead of 200 with {job.size}")
 
 
-LOADS = {"echo": echo, "wrk": wrk}
+LOADS = {"echo": echo, "http": http, "wrk": wrk}

@@ -39,6 +39,7 @@ def parse(argv):
     parser.add_argument("--json", metavar="FILE", help="results (default: bench/results/DATE.json)")
     parser.add_argument("--docs", action="store_true",
                         help="also write docs/benchmarks.md and bench/results/reference.json")
+    parser.add_argument("--wrk", action="store_true", help="wrk as the load of the HTTP jobs")
     parser.add_argument("--nice", type=int, default=0, metavar="N",
                         help="priority of servers and loads (as root: -10 on a busy machine)")
     parser.add_argument("--list", action="store_true", help="list the jobs and their servers")
@@ -69,6 +70,8 @@ def present(job, args, place):
             measure.say(f"bench: {job.name}: SKIPPED {candidate.name}: {why}")
         else:
             out.append(candidate)
+    if args.wrk and getattr(job, "load", "") == "http":
+        job.load = "wrk"
     if getattr(job, "load", "") == "wrk" and not shutil.which("wrk"):
         measure.say(f"bench: SKIPPED {job.name}: wrk is not there (./dev bench --setup)")
         return []
@@ -119,6 +122,7 @@ def main(argv):
         place = Place(os.path.join(os.environ.get("WEIR_BIN", os.path.join(
             ROOT, "build", "release", "bin")), "bench"), scratch, os.path.join(scratch, "files"))
         os.mkdir(place.root)
+        os.chmod(scratch, 0o755)  # nginx's worker is another user
         make_files(place.root)
         results = {"schema": 1, "date": time.strftime("%Y-%m-%d %H:%M"),
                    "command": "./dev bench " + " ".join(argv), "machine": machine.facts(ROOT),

@@ -24,7 +24,8 @@ int main(int argc, char **argv)
         return 64;
     }
     if (app == NULL || weir_http_get(app, "/", hello, NULL) < 0 ||
-        weir_http_route(app, "GET", "/plain", hello, NULL, WEIR_HTTP_PLAIN) < 0)
+        weir_http_route(app, "GET", "/plain", hello, NULL, WEIR_HTTP_PLAIN) < 0 ||
+        weir_http_serve_files(app, "/files", argv[2], NULL) < 0)
         return 1;
     result = weir_http_serve(app, argv[1]);
     weir_http_app_free(app);
