@@ -1,6 +1,7 @@
 /* libuv, as its guide recommends for speed: one loop, one receive buffer for all (the callback is
  * done with it when it returns), uv_try_write first and uv_write for what the kernel did not take.
  */
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -132,6 +133,7 @@ int main(int argc, char **argv)
         return 64;
     }
     guide = argc > 2 && strcmp(argv[2], "guide") == 0;
+    signal(SIGPIPE, SIG_IGN); /* as its documentation says: not every write has MSG_NOSIGNAL */
     check(uv_loop_init(&loop), "uv_loop_init");
     check(uv_tcp_init(&loop, &listener), "uv_tcp_init");
     /* "can be used to disable simultaneous accepts": on unix it makes libuv accept until EAGAIN */

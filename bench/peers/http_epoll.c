@@ -21,6 +21,8 @@ static char answers[2][BATCH * 256], large_head[256]; /* kept alive, closed; rep
 static size_t answer_size[2], large_head_size;
 static char tails[FDS][1024]; /* the beginning of a head, kept until the rest is there */
 static unsigned tail_size[FDS];
+static int epoll;
+static bool watched[FDS];
 static size_t left[FDS]; /* of a large body, while the socket was full */
 
 static void make_answers(void)
@@ -50,21 +52,29 @@ static void make_answers(void)
                                        date, LARGE);
 }
 
-static void send_all(int fd, const char *data, size_t size)
+static void send_all(int fd, const char *data, size_t size, int flags)
 {
-    if (send(fd, data, size, MSG_NOSIGNAL) != (ssize_t)size && errno != EPIPE &&
+    if (send(fd, data, size, MSG_NOSIGNAL | flags) != (ssize_t)size && errno != EPIPE &&
         errno != ECONNRESET)
         bench_die("send"); /* the peer did not read: not in these jobs */
 }
 
-/* Sends what is left of a large body as far as the socket has room. */
+/* Sends what is left of a large body as far as the socket has room. Only a connection that met a
+ * full socket is watched for room, or each new one would be reported at once for having it. */
 static void send_large(int fd)
 {
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.fd = fd};
+
     while (left[fd] > 0) {
         ssize_t n = send(fd, body + (LARGE - left[fd]), left[fd], MSG_NOSIGNAL);
 
-        if (n < 0)
+        if (n < 0) {
+            if (errno == EAGAIN && !watched[fd]) {
+                watched[fd] = true;
+                epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event);
+            }
             break;
+        }
         left[fd] -= (size_t)n;
     }
 }
@@ -92,8 +102,13 @@ static size_t answer(int fd, const char *data, size_t size, bool *closing)
         if (*closing || count == BATCH)
             break;
     }
-    if (count > 0)
-        send_all(fd, answers[*closing && count == 1], answer_size[*closing && count == 1] * count);
+    if (count == 0)
+        return done;
+    /* What is sent with MSG_MORE leaves with the end of the stream, in one segment. */
+    if (*closing && count == 1)
+        send_all(fd, answers[1], answer_size[1], MSG_MORE);
+    else
+        send_all(fd, answers[0], answer_size[0] * count, 0);
     return done;
 }
 
@@ -133,9 +148,9 @@ static void serve(int fd, unsigned events)
     } while (n == READ);
 }
 
-static void accept_all(int epoll, int listener)
+static void accept_all(int listener)
 {
-    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET};
+    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET};
 
     for (;;) {
         int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -147,6 +162,7 @@ static void accept_all(int epoll, int listener)
         event.data.fd = fd;
         tail_size[fd] = 0;
         left[fd] = 0;
+        watched[fd] = false;
         if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0)
             bench_die("epoll_ctl");
     }
@@ -155,9 +171,10 @@ static void accept_all(int epoll, int listener)
 int main(int argc, char **argv)
 {
     static struct epoll_event events[EVENTS];
-    int listener = bench_listen(argc, argv), epoll = epoll_create1(EPOLL_CLOEXEC);
+    int listener = bench_listen(argc, argv);
     struct epoll_event event = {.events = EPOLLIN, .data.fd = listener};
 
+    epoll = epoll_create1(EPOLL_CLOEXEC);
     memset(body, 'x', sizeof(body));
     if (epoll < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event) < 0)
         bench_die("epoll");
@@ -169,7 +186,7 @@ int main(int argc, char **argv)
         make_answers();
         for (int i = 0; i < count; i++) {
             if (events[i].data.fd == listener)
-                accept_all(epoll, listener);
+                accept_all(listener);
             else
                 serve(events[i].data.fd, events[i].events);
         }

@@ -31,7 +31,7 @@ def _echo_goals():
     for backend in ("uring", "epoll"):
         ours = f"weir-{backend}"
         goals.append(Goal(ours, [f"bare-{backend}"], 1.10, f"bare loop on {backend}"))
-        goals += [Goal(ours, [peer], 0.70, peer) for peer in ("libuv", "libevent")]
+        goals += [Goal(ours, [peer], 0.70, peer) for peer in ("libuv", "libuv-guide", "libevent")]
     return goals
 
 

@@ -42,6 +42,8 @@ def parse(argv):
     parser.add_argument("--wrk", action="store_true", help="wrk as the load of the HTTP jobs")
     parser.add_argument("--nice", type=int, default=0, metavar="N",
                         help="priority of servers and loads (as root: -10 on a busy machine)")
+    parser.add_argument("--render", metavar="FILE",
+                        help="write docs/benchmarks.md again from results, and end")
     parser.add_argument("--list", action="store_true", help="list the jobs and their servers")
     parser.add_argument("--setup", action="store_true",
                         help="install the Debian packages that the rivals need, then end")
@@ -89,18 +91,6 @@ def run_job(job, args, place, results):
     groups = report.by_server(rows)
     found = [goal for goal in (report.judge(goal, groups) for goal in job.goals) if goal]
     results["goals"] += [{"bench": job.name, **goal} for goal in found]
-    print(report.table(job, rows, results["auto"]))
-    part = report.noise(rows)
-    if part > 0.1:
-        print(f"The server's CPU was used by others for {part:.0%} of the time: ratios hold, "
-              "throughput does not.\n")
-    sys.stdout.flush()
-
-
-def print_goals(goals):
-    if goals:
-        print("### Goals\n")
-        print("\n".join([report.GOAL_HEAD] + [report.goal_line(goal) for goal in goals]))
 
 
 def make_files(root):
@@ -114,6 +104,10 @@ def main(argv):
     if args.list:
         for job in JOBS + SPECIAL:
             print(f"{job.name:15} {job.title}: {' '.join(c.name for c in job.candidates)}")
+        return 0
+    if args.render:
+        with open(args.render, encoding="utf-8") as file:
+            report.write_docs(ROOT, JOBS + SPECIAL, json.load(file))
         return 0
     if os.cpu_count() < 2:
         print("bench: server and load need a CPU each; this machine has one", file=sys.stderr)
@@ -131,14 +125,26 @@ def main(argv):
                    "rows": [], "goals": [], "failed": []}
         for job in chosen(args, JOBS):
             run_job(job, args, place, results)
+            print(report.section(job, results), flush=True)
         for job in chosen(args, SPECIAL):
             candidates = present(job, args, place)
             if candidates:
                 job.run(candidates, place, args.pairs, results)
-        print_goals(results["goals"])
+                print(report.section(job, results), flush=True)
+    if results["goals"]:
+        print("### Goals\n\n" + report.goals_table(results["goals"]))
+    save(args, results)
+    return 1 if results["failed"] else 0
+
+
+def save(args, results):
     path = args.json or os.path.join(servers.HERE, "results",
                                      time.strftime("%Y-%m-%d-%H%M%S.json"))
     with open(path, "w", encoding="utf-8") as file:
         json.dump(results, file, indent=1)
     measure.say(f"bench: results in {path}")
-    return 1 if results["failed"] else 0
+    if args.docs:
+        with open(os.path.join(servers.HERE, "results", "reference.json"), "w",
+                  encoding="utf-8") as file:
+            json.dump(results, file, indent=None, separators=(",", ":"))
+        report.write_docs(ROOT, JOBS + SPECIAL, results)

@@ -17,7 +17,6 @@ class Candidate:
     conf: str = ""            # nginx: the template
     values: dict = field(default_factory=dict)
     path: str = "/"           # what is asked of it (HTTP)
-    version: str = ""
 
     def missing(self, place):
         """Why it cannot run, or an empty string."""
@@ -43,7 +42,7 @@ def _weir(backend, program, name="", path="/"):
     url = "http" if program == "weir_http" else "tcp"
     return Candidate(f"weir-{name or backend}", backend,
                      [f"{{bin}}/{program}", url + "://127.0.0.1:{port}", "{root}"],
-                     env={"WEIR_BACKEND": backend}, path=path, version="this tree")
+                     env={"WEIR_BACKEND": backend}, path=path)
 
 
 def _peer(name, backend, program, path="/"):

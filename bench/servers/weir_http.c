@@ -19,14 +19,16 @@ int main(int argc, char **argv)
     weir_http_app *app = weir_http_app_new(&options);
     int result;
 
-    if (argc != 3) {
-        fprintf(stderr, "usage: %s URL FOLDER\n", argv[0]);
+    if (argc < 2) {
+        fprintf(stderr, "usage: %s URL [FOLDER]\n", argv[0]);
         return 64;
     }
     if (app == NULL || weir_http_get(app, "/", hello, NULL) < 0 ||
         weir_http_route(app, "GET", "/plain", hello, NULL, WEIR_HTTP_PLAIN) < 0 ||
-        weir_http_serve_files(app, "/files", argv[2], NULL) < 0)
+        (argc > 2 && weir_http_serve_files(app, "/files", argv[2], NULL) < 0)) {
+        fprintf(stderr, "weir_http: cannot set up\n");
         return 1;
+    }
     result = weir_http_serve(app, argv[1]);
     weir_http_app_free(app);
     return result < 0;
