@@ -1,5 +1,7 @@
 /* Timers of programs: on the wheel for time-outs, in a pairing heap for pacing. Both are intrusive:
  * weir_timer holds the node of either. */
+#include <sys/prctl.h>
+
 #include <weir/error.h>
 
 #include "base/clock.h"
@@ -106,6 +108,15 @@ uint32_t loop_due_ms(const weir_loop *loop, weir_time due)
     return loop->now_ms + (uint32_t)(ahead < INT32_MAX ? ahead : INT32_MAX);
 }
 
+/* The kernel rounds a thread's sleeps to its slack, 50 us unless asked: prctl(2). */
+static void slack_small(void)
+{
+    static __thread bool asked;
+    if (!asked)
+        prctl(PR_SET_TIMERSLACK, 1000ul);
+    asked = true;
+}
+
 static int timer_start(weir_timer *memory, weir_time due, weir_timer_fn *fn, void *arg,
                        bool precise)
 {
@@ -124,6 +135,7 @@ static int timer_start(weir_timer *memory, weir_time due, weir_timer_fn *fn, voi
     timer->due_ns = due;
     timer->precise = precise;
     if (precise) {
+        slack_small();
         timer->pending = (struct loop_pending){0};
         heap_set_root(loop, heap_join(loop->timers_root, &timer->pending));
     } else {
