@@ -33,9 +33,10 @@ static void print_plan(const weir_plan *plan, bool chosen)
         return;
     }
     puts(chosen ? "chosen" : "can be used");
-    for (unsigned i = 0; i < plan->count; i++)
-        printf("  %-3s %-20s %s\n", plan->rows[i].used ? "yes" : "no", plan->rows[i].feature,
-               plan->rows[i].reason);
+    for (unsigned i = 0; i < plan->count; i++) {
+        printf("  %-3s %-20s ", plan->rows[i].used ? "yes" : "no", plan->rows[i].feature);
+        print_wrapped(plan->rows[i].reason, 27, 27);
+    }
     putchar('\n');
 }
 

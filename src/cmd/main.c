@@ -7,10 +7,7 @@
 #include "cmd/command.h"
 
 static const struct command *const commands[] = {
-    &command_serve,
-    &command_backends,
-    &command_limits,
-    &command_version,
+    &command_serve, &command_ctl, &command_backends, &command_limits, &command_version,
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 

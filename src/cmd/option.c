@@ -252,6 +252,13 @@ void print_wrapped(const char *text, int at, int indent)
     enum { COLUMNS = 80 };
     bool begun = false;
     while (*text != '\0') {
+        if (!begun && *text == ' ') { /* a line that is laid out already */
+            int whole = (int)strcspn(text, "\n");
+            printf("%.*s", whole, text);
+            text += whole;
+            begun = true;
+            continue;
+        }
         if (*text == '\n' || *text == ' ') {
             if (*text++ == '\n') {
                 printf("\n%*s", *text == '\n' ? 0 : indent, "");
