@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 
-WEIR = sys.argv[1]
+WEIR = os.path.abspath(sys.argv[1])
 ONLY = sys.argv[2:]
 BACKEND = os.environ.get("WEIR_BACKEND", "auto")
 SLOW = 4 if os.environ.get("WEIR_SANITIZE") else 1  # a sanitizer's server takes its time

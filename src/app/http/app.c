@@ -38,6 +38,38 @@ static int extra_add(weir_http_app *app, struct http_text name, struct http_text
     return 0;
 }
 
+/* Fields whose value follows from each answer: a second one would contradict the first, and a
+ * second length would let somebody smuggle an answer past a proxy. */
+static bool is_of_answers(struct http_text name)
+{
+    static const char *const own[] = {
+        "content-length", "transfer-encoding", "connection",       "keep-alive", "date",
+        "content-type",   "content-range",     "content-encoding", "etag",       "last-modified"};
+    for (unsigned i = 0; i < sizeof own / sizeof *own; i++)
+        if (strlen(own[i]) == name.length && strncasecmp(own[i], name.at, name.length) == 0)
+            return true;
+    return false;
+}
+
+static int header_take(weir_http_app *app, const char *header)
+{
+    size_t size = strcspn(header, ":");
+    struct http_text name = {header, size};
+    int result = WEIR_EINVALID;
+    if (is_of_answers(name)) {
+        weir__log(WEIR_LOG_ERROR, result, 0, "header \"%s\": weir writes this field itself",
+                  header);
+        return result;
+    }
+    if (header[size] == ':') {
+        const char *value = header + size + 1 + strspn(header + size + 1, " \t");
+        result = extra_add(app, name, (struct http_text){value, strlen(value)});
+    }
+    if (result < 0)
+        weir__log(WEIR_LOG_ERROR, result, 0, "header \"%s\" is not NAME: VALUE", header);
+    return result;
+}
+
 static int headers_take(weir_http_app *app)
 {
     const weir_http_options *o = &app->options;
@@ -45,17 +77,8 @@ static int headers_take(weir_http_app *app)
     if (o->server_name != NULL)
         result = extra_add(app, (struct http_text){"Server", 6},
                            (struct http_text){o->server_name, strlen(o->server_name)});
-    for (unsigned i = 0; result == 0 && o->headers != NULL && o->headers[i] != NULL; i++) {
-        const char *colon = strchr(o->headers[i], ':');
-        const char *value = colon != NULL ? colon + 1 + strspn(colon + 1, " \t") : NULL;
-        result = colon == NULL
-                     ? WEIR_EINVALID
-                     : extra_add(app,
-                                 (struct http_text){o->headers[i], (size_t)(colon - o->headers[i])},
-                                 (struct http_text){value, strlen(value)});
-        if (result < 0)
-            weir__log(WEIR_LOG_ERROR, result, 0, "header \"%s\" is not NAME: VALUE", o->headers[i]);
-    }
+    for (unsigned i = 0; result == 0 && o->headers != NULL && o->headers[i] != NULL; i++)
+        result = header_take(app, o->headers[i]);
     return result;
 }
 

@@ -166,7 +166,7 @@ const struct command command_ctl = {
              "  loops              the loops, and how busy they are\n"
              "  plan               the back end in use, its features, and the reasons\n"
              "  limits             the bounds in force\n"
-             "  log-level [LEVEL]  tell the log level, or set it: error, warn, info, debug, off\n"
+             "  log-level [LEVEL]  the log level, or a new one: error, warn, info, debug, off\n"
              "  drain              finish what is in progress, then exit, as TERM does",
     .examples = "  weir ctl stats --interval 1s               what happens per second\n"
                 "  weir ctl connections --limit 20\n"

@@ -28,7 +28,14 @@ static void log_line(const weir_log_line *line, void *arg)
     }
     if (line->level == WEIR_LOG_ERROR)
         serve->log_code = line->code;
-    fprintf(stderr, "weir: %s%s\n", line->level == WEIR_LOG_WARN ? "warning: " : "", line->text);
+    fprintf(stderr, "weir: %s", line->level == WEIR_LOG_WARN ? "warning: " : "");
+    for (const char *c = line->text; *c != '\0'; c++) { /* in one line, which moves no cursor */
+        if (*c == '\n')
+            fputs("; ", stderr);
+        else
+            fputc((unsigned char)*c < ' ' || *c == 0x7f ? '?' : *c, stderr);
+    }
+    fputc('\n', stderr);
 }
 
 static void log_begin(struct serve *serve)
