@@ -171,35 +171,41 @@ static void on_hangup(weir_watch *watch, int number, void *arg)
     weir_http_reopen_logs(((struct serve *)arg)->app);
 }
 
-/* On every loop, before it starts; the main thread's is the first. */
-static int on_loop_start(weir_loop *loop, void *arg)
+/* The control socket's address: as asked for, or by the first address that is served. */
+static int control_url(struct serve *serve)
 {
-    struct serve *serve = arg;
-    if (!pthread_equal(pthread_self(), serve->main_thread))
-        return 0;
     char path[CTLPATH_MAX];
     weir_address first;
-    bool asked = serve->ctl != NULL;
     int result = 0;
-    if (asked && strcmp(serve->ctl, "none") == 0)
-        return 0;
-    if (!asked) {
+    if (serve->ctl == NULL) {
         result = weir_run_address(0, &first);
         if (result == 0)
             result = ctlpath_of(&first, path, sizeof path);
     }
     if (result == 0)
-        result = ctlpath_url(asked ? serve->ctl : path, serve->ctl_url, sizeof serve->ctl_url);
+        result = ctlpath_url(serve->ctl != NULL ? serve->ctl : path, serve->ctl_url,
+                             sizeof serve->ctl_url);
+    if (result < 0 && serve->ctl != NULL)
+        return say(result, "no control socket at %s: %s", serve->ctl, weir_error_text(result));
+    return result;
+}
+
+/* On every loop, before it starts; the main thread's is the first. */
+static int on_loop_start(weir_loop *loop, void *arg)
+{
+    struct serve *serve = arg;
+    if (!pthread_equal(pthread_self(), serve->main_thread) ||
+        (serve->ctl != NULL && strcmp(serve->ctl, "none") == 0))
+        return 0;
+    int result = control_url(serve);
     if (result == 0)
         result = weir_ctl_service(serve->ctl_url, &serve->control);
     if (result == 0)
-        result = weir_listen(NULL, &serve->control);
+        result = weir_listen(NULL, &serve->control); /* says by itself why not */
     if (result == 0)
         return 0;
     serve->ctl_url[0] = '\0';
-    if (asked)
-        return say(result, "no control socket at %s: %s", serve->ctl, weir_error_text(result));
-    return 0; /* nobody asked for one */
+    return serve->ctl != NULL ? result : 0; /* nobody asked for one */
 }
 
 static void on_started(void *arg)
