@@ -22,25 +22,26 @@ def _run(argv, seconds):
     return lines[-1]
 
 
-def _own(program, job, server, place, seconds, *more):
+def _own(program, job, server, place, seconds, warm, *more):
     """Our clients read the server's account themselves, at both ends of the measured time."""
+    if warm is None:
+        warm = min(0.2, seconds / 2)
     argv = [f"{place.bin}/{program}", "-a", server.port, "-c", job.conns, "-d", job.depth,
-            "-t", seconds, "-w", min(0.2, seconds / 2), "-p", ",".join(map(str, server.pids())),
-            *more]
+            "-t", seconds, "-w", warm, "-p", ",".join(map(str, server.pids())), *more]
     return json.loads(_run([str(part) for part in argv], seconds))
 
 
-def echo(job, candidate, server, place, seconds):
-    return _own("echo_load", job, server, place, seconds, "-s", job.size)
+def echo(job, candidate, server, place, seconds, warm=None):
+    return _own("echo_load", job, server, place, seconds, warm, "-s", job.size)
 
 
-def http(job, candidate, server, place, seconds):
+def http(job, candidate, server, place, seconds, warm=None):
     check(job, candidate, server)
-    return _own("http_load", job, server, place, seconds, "-u", candidate.path,
+    return _own("http_load", job, server, place, seconds, warm, "-u", candidate.path,
                 *(["-k"] if job.close else []))
 
 
-def wrk(job, candidate, server, place, seconds):
+def wrk(job, candidate, server, place, seconds, warm=None):
     """wrk knows whole seconds only, and nothing of the server: it is read before and after. Opening
     64 connections in it is some 0.2 % of the time, alike for all."""
     check(job, candidate, server)

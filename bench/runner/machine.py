@@ -23,6 +23,11 @@ def _command(*argv):
     return out.stdout.strip().splitlines()[0] if out.returncode == 0 and out.stdout else ""
 
 
+def _congestion():
+    with open("/proc/sys/net/ipv4/tcp_congestion_control", encoding="ascii") as file:
+        return file.read().strip()
+
+
 def facts(root):
     """A dictionary for the results and the page."""
     return {
@@ -31,6 +36,7 @@ def facts(root):
         "memory_mb": int(_first("/proc/meminfo", "MemTotal").split()[0]) // 1024,
         "kernel": platform.release(),
         "system": _first("/etc/os-release", "PRETTY_NAME"),
+        "congestion": _congestion(),
         "compiler": _command("cc", "--version"),
         "commit": _command("git", "-C", root, "describe", "--always", "--dirty"),
         "load_before": round(os.getloadavg()[0], 2),

@@ -31,7 +31,7 @@ def parse(argv):
         epilog="jobs: " + " ".join(names))
     parser.add_argument("names", nargs="*", metavar="NAME", help="jobs (default: all)")
     effort = parser.add_mutually_exclusive_group()
-    effort.add_argument("--quick", action="store_true", help="5 short rounds: under 5 minutes in all")
+    effort.add_argument("--quick", action="store_true", help="5 short rounds, under 5 minutes")
     effort.add_argument("--full", action="store_true", help="25 rounds")
     parser.add_argument("--pairs", type=int, metavar="N", help="rounds (default 15)")
     parser.add_argument("--seconds", type=float, metavar="S", help="of each run (default 1)")
@@ -42,6 +42,9 @@ def parse(argv):
     parser.add_argument("--wrk", action="store_true", help="wrk as the load of the HTTP jobs")
     parser.add_argument("--nice", type=int, default=0, metavar="N",
                         help="priority of servers and loads (as root: -10 on a busy machine)")
+    parser.add_argument("--congestion", metavar="NAME",
+                        help="run in a network namespace of its own with this congestion control "
+                        "(as root): reno, where the default is bbr")
     parser.add_argument("--render", metavar="FILE",
                         help="write docs/benchmarks.md again from results, and end")
     parser.add_argument("--list", action="store_true", help="list the jobs and their servers")
@@ -85,12 +88,24 @@ def run_job(job, args, place, results):
     if not candidates:
         return
     rows, failed = measure.alternate(job, candidates, place, args.pairs, args.seconds)
+    if not args.quick:
+        measure.add_syscalls(job, [c for c in candidates if c.name not in failed], place, rows)
     results["rows"] += rows
     results["failed"] += [{"bench": job.name, "server": name, "why": why}
                           for name, why in failed.items()]
     groups = report.by_server(rows)
     found = [goal for goal in (report.judge(goal, groups) for goal in job.goals) if goal]
     results["goals"] += [{"bench": job.name, **goal} for goal in found]
+
+
+def apart(congestion, argv):
+    """The same again on a loopback of its own. A namespace may only choose among the algorithms
+    that the machine allows everybody."""
+    os.environ["WEIR_BENCH_NETNS"] = congestion
+    script = ('ip link set lo up && sysctl -qw net.ipv4.tcp_congestion_control="$0" >&2 && '
+              '[ "$(cat /proc/sys/net/ipv4/tcp_congestion_control)" = "$0" ] && exec "$@"')
+    os.execvp("unshare", ["unshare", "-n", "sh", "-c", script, congestion, sys.executable,
+                          os.path.join(servers.HERE, "run"), *argv])
 
 
 def make_files(root):
@@ -109,6 +124,8 @@ def main(argv):
         with open(args.render, encoding="utf-8") as file:
             report.write_docs(ROOT, JOBS + SPECIAL, json.load(file))
         return 0
+    if args.congestion and os.environ.get("WEIR_BENCH_NETNS") != args.congestion:
+        return apart(args.congestion, argv)
     if os.cpu_count() < 2:
         print("bench: server and load need a CPU each; this machine has one", file=sys.stderr)
         return 69

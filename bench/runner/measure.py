@@ -1,5 +1,9 @@
 """Alternation: every candidate once, then again, so that what disturbs the machine disturbs all."""
+import os
+import shutil
+import subprocess
 import sys
+import time
 
 from .load import LOADS, LoadError
 from .process import Server, free_port
@@ -30,6 +34,42 @@ def once(job, candidate, place, seconds):
         "cpu0_busy": round(out["busy_ns"] / wall, 3),
         "cpu0_softirq": round(out["softirq_ns"] / wall, 3),
     }
+
+
+def count_syscalls(job, candidate, place):
+    """System calls per request, from a run of its own, because counting costs time: the number of
+    passes of the kernel's tracepoint, or None where it cannot be had (perf, root)."""
+    port, out = free_port(), f"{place.run}/perf.txt"
+    with Server(candidate.argv(place, port), port, candidate.env,
+                f"{place.run}/server.log") as server:
+        pids = ",".join(map(str, server.pids()))
+        perf = subprocess.Popen(["perf", "stat", "-x", ",", "-e", "raw_syscalls:sys_enter",
+                                 "-o", out, "-p", pids],
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(0.3)  # it has attached by then
+        load = LOADS[job.load](job, candidate, server, place, 0.5, 0)
+        perf.send_signal(2)
+        perf.wait()
+    with open(out, encoding="ascii", errors="replace") as file:
+        for line in file:
+            if "raw_syscalls" in line and line.split(",")[0].isdigit():
+                return round(int(line.split(",")[0]) / max(1, load["requests"]), 4)
+    return None
+
+
+def add_syscalls(job, candidates, place, rows):
+    if os.geteuid() != 0 or not shutil.which("perf"):
+        say(f"bench: {job.name}: system calls are not counted: that needs perf and root")
+        return
+    for candidate in candidates:
+        try:
+            calls = count_syscalls(job, candidate, place)
+        except (LoadError, RuntimeError, OSError) as error:
+            say(f"bench: {job.name}: system calls of {candidate.name} not counted: {error}")
+            continue
+        for row in rows:
+            if row["server"] == candidate.name:
+                row["syscalls"] = calls
 
 
 def alternate(job, candidates, place, pairs, seconds):

@@ -14,7 +14,7 @@ def on_cpu(cpu):
         os.sched_setaffinity(0, {cpu})
         if nice:
             os.setpriority(os.PRIO_PROCESS, 0, nice)
-            try:  # with groups by session (sched(7)) a process's own priority counts in its group only
+            try:  # sched(7), autogroup: its own priority counts among its session only
                 with open("/proc/self/autogroup", "w", encoding="ascii") as file:
                     file.write(str(nice))
             except OSError:
