@@ -37,21 +37,29 @@ static int enter(struct uring *ring, unsigned wait, unsigned flags,
     return 0;
 }
 
-/* Submits without waiting, for a verb that found the queue or the arena full. 0 when there is room
- * now; -errno when the kernel takes nothing (out of memory). */
+static bool passing(int error)
+{
+    return error == -EINTR || error == -EAGAIN || error == -EBUSY || error == -ENOMEM;
+}
+
+/* Submits without waiting, for a verb that found the queue or the arena full, or cannot wait for
+ * the next turn. 0 when something was submitted (there is room now); -errno when the kernel takes
+ * nothing, also when asked several times. */
 int uring_flush(struct uring *ring)
 {
     unsigned before = ring->sq_submitted;
     int error = ring->enabled ? 0 : uring_enable(ring);
 
-    while (error == 0 && ring->sq_submitted != ring->sq_tail) {
+    for (int tries = 8; error == 0 && ring->sq_submitted != ring->sq_tail; tries--) {
         unsigned submitted = ring->sq_submitted;
 
         error = enter(ring, 0, 0, NULL);
-        if (error == -EINTR)
-            error = 0;
-        else if (error == 0 && submitted == ring->sq_submitted)
+        if (ring->sq_submitted != submitted)
+            tries = 8;
+        else if (error == 0)
             error = -EAGAIN;
+        if (tries > 0 && passing(error))
+            error = 0;
     }
     return ring->sq_submitted != before ? 0 : error;
 }
@@ -221,9 +229,9 @@ static int submit_and_wait(struct uring *ring, int64_t timeout_ns)
             break;
         }
     }
-    if (result == -EAGAIN || result == -EBUSY || result == -ENOMEM)
-        return wait_stuck(ring);
-    return result == -EINTR || result == -ETIME ? 0 : result;
+    if (result == -EINTR || result == -ETIME)
+        return 0;
+    return passing(result) ? wait_stuck(ring) : result;
 }
 
 /* True when nothing but time could make an enter useful. */

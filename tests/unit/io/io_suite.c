@@ -85,7 +85,7 @@ static void take_recv(struct rig *rig, const struct io_event *event)
     assert_true(slot->used && slot->gen == IO_TOKEN_GEN(event->token));
     assert_true(slot->recv_on);
     if (event->flags & IO_BUFFER) {
-        assert_true(event->result > 0);
+        assert_true(event->result > 0 && (uint32_t)event->result <= rig->io->block_size);
         slot->bytes += (uint64_t)event->result;
         slot->reads++;
         slot->drained += (event->flags & IO_DRAINED) != 0;
@@ -435,18 +435,26 @@ int rig_teardown(void **state)
     return left == 0 ? 0 : -1;
 }
 
+int io_suite_run_lists(const char *title, const struct io_ops *ops, const struct io_config *config,
+                       const struct CMUnitTest *const lists[], size_t count)
+{
+    static struct CMUnitTest all[128];
+    size_t total = 0;
+    for (size_t i = 0; i < count; i++)
+        for (const struct CMUnitTest *test = lists[i]; test != NULL && test->name != NULL; test++) {
+            assert_true(total < sizeof(all) / sizeof(all[0]));
+            all[total++] = *test;
+        }
+    suite_ops = ops;
+    suite_config = config != NULL ? *config : (struct io_config){0};
+    return _cmocka_run_group_tests(title, all, total, NULL, NULL);
+}
+
 int io_suite_run(const char *title, const struct io_ops *ops, const struct io_config *config,
                  const struct CMUnitTest *more)
 {
     const struct CMUnitTest *const lists[] = {io_cases_stream, io_cases_send, io_cases_listen,
                                               io_cases_wake,   io_cases_file, io_cases_end,
                                               io_cases_block,  more};
-    static struct CMUnitTest all[128];
-    size_t count = 0;
-    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
-        for (const struct CMUnitTest *test = lists[i]; test != NULL && test->name != NULL; test++)
-            all[count++] = *test;
-    suite_ops = ops;
-    suite_config = config != NULL ? *config : (struct io_config){0};
-    return _cmocka_run_group_tests(title, all, count, NULL, NULL);
+    return io_suite_run_lists(title, ops, config, lists, sizeof(lists) / sizeof(lists[0]));
 }

@@ -52,6 +52,10 @@ struct rig {
 int io_suite_run(const char *title, const struct io_ops *ops, const struct io_config *config,
                  const struct CMUnitTest *more);
 
+/* The same with chosen lists only. */
+int io_suite_run_lists(const char *title, const struct io_ops *ops, const struct io_config *config,
+                       const struct CMUnitTest *const lists[], size_t count);
+
 /* A test's *state. */
 static inline struct rig *rig_of(void **state)
 {

@@ -4,5 +4,6 @@
 int main(void)
 {
     const struct io_config config = {.features = "cq=small,sq=small,blocks=2,block=4096"};
-    return io_suite_run("uring cq=small,sq=small,blocks=2,block=4096", &weir__io_uring, &config, NULL);
+    return io_suite_run("uring cq=small,sq=small,blocks=2,block=4096", &weir__io_uring, &config,
+                        NULL);
 }
