@@ -17,12 +17,23 @@ static unsigned draw(unsigned below)
     return (unsigned)(seed >> 33) % below;
 }
 
+/* The kernel was seen to miss an operation that a cancel names: here it misses every second. */
+static void spoil_cancels(struct uring *ring, unsigned submit)
+{
+    for (unsigned i = 0; i < submit; i++) {
+        struct io_uring_sqe *sqe = &ring->sqes[(ring->sq_submitted + i) & ring->sq_mask];
+        if (sqe->opcode == IORING_OP_ASYNC_CANCEL && sqe->cancel_flags == 0 && draw(2))
+            sqe->addr = 1;
+    }
+}
+
 static int faulty_enter(struct uring *ring, unsigned submit, unsigned wait, unsigned flags,
                         const struct io_uring_getevents_arg *arg)
 {
     static const int errors[] = {-EINTR, -EAGAIN, -EBUSY, -ENOMEM};
     if (draw(5) == 0)
         return errors[draw(4)];
+    spoil_cancels(ring, submit);
     /* Fewer than asked for: then the kernel does not wait. */
     if (submit > 0 && draw(4) == 0)
         return uring_real_enter(ring, draw(submit), 0, flags & ~IORING_ENTER_EXT_ARG, NULL);
@@ -39,14 +50,15 @@ static int open_faulty(struct io **io, const struct io_config *config, const cha
 
 int main(void)
 {
-    static const char *const switched[] = {NULL, "+direct", "-multishot_recv,-multishot_accept"};
+    static const char *const switched[] = {NULL, "+direct", "-cancel_op",
+                                           "-multishot_recv,-multishot_accept"};
     const struct CMUnitTest *const lists[] = {io_cases_stream, io_cases_listen, io_cases_file,
                                               io_cases_end, io_cases_block};
     struct io_ops faulty = weir__io_uring;
     int failed = 0;
     real = &weir__io_uring;
     faulty.open = open_faulty;
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < 4; i++) {
         const struct io_config config = {.features = switched[i]};
         seed = i + 1;
         failed += io_suite_run_lists("uring with faults", &faulty, &config, lists, 5);
