@@ -104,6 +104,8 @@ static void send_to_a_closed_peer(void **state)
         rig_idle(rig, 1);
     }
     assert_true(result == -EPIPE || result == -ECONNRESET);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(rig_send(rig, slot, "again", 5), -EPIPE);
 }
 
 /* For what has no verb of its own. */
@@ -114,6 +116,8 @@ static void numbers_for_other_calls(void **state)
     unsigned slot = rig_tcp(rig, &peer);
     struct sockaddr_in here, there;
     socklen_t size = sizeof(here);
+    int free_number = dup(peer);
+    close(free_number);
     for (int i = 0; i < 3; i++) {
         int number = rig->io->ops->number(rig->io, rig_fd(rig, slot));
         assert_true(number >= 0);
@@ -121,6 +125,9 @@ static void numbers_for_other_calls(void **state)
         assert_int_equal(getsockname(peer, (struct sockaddr *)&here, &size), 0);
         assert_int_equal(here.sin_port, there.sin_port);
         rig->io->ops->number_done(rig->io, rig_fd(rig, slot), number);
+        number = dup(peer); /* nothing stays behind */
+        assert_int_equal(number, free_number);
+        close(number);
     }
     rig_recv(rig, slot);
     assert_int_equal(send(peer, "on", 2, 0), 2);

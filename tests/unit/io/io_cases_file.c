@@ -349,6 +349,32 @@ static void move_to_slow_unix(void **state)
     move_to(rig_of(state), slot, peer);
 }
 
+/* Nobody reads, and the socket of a ring need not be a non-blocking one. */
+static void move_does_not_wait(void **state)
+{
+    struct rig *rig = rig_of(state);
+    int file = patterned_file(4000000), result = 1, how = IO_DONE, peer;
+    unsigned slot = rig_unix(rig, &peer);
+    uint64_t token = rig_token(rig, slot, IO_OP_MOVE), begin = rig_now_ns();
+    int64_t offset = 0;
+    for (int i = 0; i < 1000 && how == IO_DONE; i++) {
+        how = rig->io->ops->move(rig->io, rig_fd(rig, slot), file, &offset, 4000000, 0, token,
+                                 &result);
+        assert_true(how == IO_PENDING || (how == IO_DONE && result > 0));
+        if (how == IO_PENDING && rig_take(rig, token, &result))
+            how = IO_DONE; /* it waited for the disk */
+    }
+    assert_int_equal(how, IO_PENDING);
+    assert_true(offset > 0 && offset < 4000000);
+    rig_idle(rig, 20);
+    assert_false(rig_take(rig, token, &result));
+    assert_true(rig_now_ns() - begin < 3000000000u);
+    assert_int_equal(rig->io->ops->cancel(rig->io, rig_fd(rig, slot), token), 0);
+    assert_int_equal(rig_final(rig, token), -ECANCELED);
+    close(peer);
+    close(file);
+}
+
 /* The disposition of SIGPIPE is the default one: it would kill. */
 static void move_to_closed_peer(void **state)
 {
@@ -494,5 +520,6 @@ const struct CMUnitTest io_cases_file[] = {
     IO_CASE(move_to_closed_peer),    IO_CASE(move_beyond_the_end),
     IO_CASE(move_of_an_odd_file),    IO_CASE(move_of_a_cold_file),
     IO_CASE(cancel_of_pending_move), IO_CASE(call_and_cached_together),
-    IO_CASE(write_and_read_a_pipe),  IO_CASES_END,
+    IO_CASE(write_and_read_a_pipe),  IO_CASE(move_does_not_wait),
+    IO_CASES_END,
 };
