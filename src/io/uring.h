@@ -191,14 +191,20 @@ const struct uring_facts *uring_facts(void);
 void uring_plan(struct uring *ring, const struct uring_facts *facts);
 const char *uring_quirk(const char *feature);
 
-/* A cleared submission entry, or NULL: the queue is full and the kernel takes nothing now. */
+/* Room for an entry. False: the queue is full and the kernel takes nothing now. */
+static inline bool uring_room(struct uring *ring)
+{
+    if (__builtin_expect(ring->sq_tail - ring->sq_submitted < ring->sq_entries, 1))
+        return true;
+    ring->io.stats.sq_fulls++;
+    return uring_flush(ring) == 0;
+}
+
+/* A cleared submission entry, or NULL when there is no room. */
 static inline struct io_uring_sqe *uring_sqe(struct uring *ring)
 {
-    if (__builtin_expect(ring->sq_tail - ring->sq_submitted == ring->sq_entries, 0)) {
-        ring->io.stats.sq_fulls++;
-        if (uring_flush(ring) < 0)
-            return NULL;
-    }
+    if (__builtin_expect(!uring_room(ring), 0))
+        return NULL;
     if (__builtin_expect(ring->poll_fd >= 0 && ring->sq_tail == ring->sq_submitted, 0))
         uring_tell_host(ring);
     struct io_uring_sqe *sqe = &ring->sqes[ring->sq_tail++ & ring->sq_mask];

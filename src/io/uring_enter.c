@@ -64,14 +64,15 @@ int uring_flush(struct uring *ring)
     return ring->sq_submitted != before ? 0 : error;
 }
 
-/* Memory that stays until the next enter, which is when the kernel has copied it
- * (IORING_FEAT_SUBMIT_STABLE). NULL when it cannot be had. */
+/* Memory for the entry that the caller takes next; it stays until the next enter, which is when the
+ * kernel has copied it (IORING_FEAT_SUBMIT_STABLE). Whatever submits does so in here, so that taking
+ * the entry does not, which would give the memory away. NULL when it cannot be had. */
 void *uring_arena(struct uring *ring, size_t size)
 {
     void *memory;
 
     size = (size + 15) & ~(size_t)15;
-    if (size > URING_ARENA_BYTES)
+    if (size > URING_ARENA_BYTES || !uring_room(ring))
         return NULL;
     if (ring->arena_used + size > URING_ARENA_BYTES) {
         uring_flush(ring);

@@ -101,8 +101,7 @@ int uring_send(struct io *io, struct io_fd *fd, const struct iovec *iov, unsigne
     (void)result;
     if (count > IOV_MAX)
         count = IOV_MAX; /* a short send: the rest follows with the next */
-    if (count != 1) {
-        /* Before the entry is taken: making room may submit. */
+    if (count > 1) {
         message = uring_arena(ring, sizeof(*message) + count * sizeof(*iov));
         if (!message)
             return -ENOBUFS;
@@ -112,6 +111,8 @@ int uring_send(struct io *io, struct io_fd *fd, const struct iovec *iov, unsigne
         return -ENOBUFS;
     if (message) {
         prepare_message(sqe, message, iov, count);
+    } else if (count == 0) {
+        sqe->opcode = IORING_OP_SEND; /* of nothing: tells whether the socket still stands */
     } else {
         sqe->opcode = IORING_OP_SEND;
         sqe->addr = (uintptr_t)iov->iov_base;

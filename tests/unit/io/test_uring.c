@@ -267,6 +267,37 @@ static void overflow_loses_nothing(void **state)
     }
 }
 
+/* Many gathered sends of unequal lengths in one turn: what describes them must stay until the kernel
+ * has seen it, also when the queue is handed over in the middle. */
+static void gathered_sends_stay_apart(void **state)
+{
+    enum { SENDERS = 60, PIECES = 400 };
+    struct rig *rig = rig_of(state);
+    static char text[SENDERS][PIECES];
+    unsigned slot[SENDERS], pieces[SENDERS];
+    int peer[SENDERS], result;
+    for (int i = 0; i < SENDERS; i++) {
+        slot[i] = rig_unix(rig, &peer[i]);
+        pieces[i] = 2 + (unsigned)(i * 7919) % (PIECES - 2);
+        memset(text[i], '0' + i, sizeof(text[i]));
+    }
+    for (int i = 0; i < SENDERS; i++) {
+        struct iovec iov[PIECES];
+        for (unsigned j = 0; j < pieces[i]; j++)
+            iov[j] = (struct iovec){&text[i][j], 1};
+        assert_int_equal(rig->io->ops->send(rig->io, rig_fd(rig, slot[i]), iov, pieces[i], 0,
+                                            rig_token(rig, slot[i], IO_OP_SEND), &result),
+                         IO_PENDING);
+    }
+    for (int i = 0; i < SENDERS; i++) {
+        char back[PIECES];
+        assert_int_equal(rig_final(rig, rig_token(rig, slot[i], IO_OP_SEND)), pieces[i]);
+        assert_int_equal(recv(peer[i], back, sizeof(back), 0), pieces[i]);
+        assert_memory_equal(back, text[i], pieces[i]);
+        close(peer[i]);
+    }
+}
+
 /* A turn with nothing to do and no time to wait does not enter the kernel. */
 static void an_empty_turn_makes_no_call(void **state)
 {
@@ -345,6 +376,7 @@ static const struct CMUnitTest ring_cases[] = {
 
 static const struct CMUnitTest small_cases[] = {
     IO_CASE(overflow_loses_nothing),
+    IO_CASE(gathered_sends_stay_apart),
     IO_CASES_END,
 };
 
