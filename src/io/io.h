@@ -231,6 +231,7 @@ struct io {
     const struct io_ops *ops;
     bool eager;          /* sends complete at once when they can: flush after each connection */
     bool direct;         /* accept yields direct descriptors */
+    const char *second;  /* why "auto" looks further though this one works, or NULL */
     bool hot_block;      /* blocks cannot be held beyond the following next() (hold is refused) */
     int fd_limit;        /* descriptors must be below this (select: FD_SETSIZE); 0: any */
     uint32_t block_size; /* the most that one receive event may carry, bytes */

@@ -31,6 +31,7 @@ int weir__io_open(struct io **io, const char *name, const struct io_config *conf
 {
     const char *obstacle = NULL, *one;
     const struct io_ops *ops;
+    struct io *better;
     int error = -ENOSYS;
 
     if (name && strcmp(name, "auto") != 0) {
@@ -45,8 +46,15 @@ int weir__io_open(struct io **io, const char *name, const struct io_config *conf
     }
     for (size_t i = 0; i < BACKENDS; i++) {
         error = backends[i]->open(io, config, &one);
-        if (error == 0)
+        if (error == 0) {
+            one = (*io)->second;
+            if (one && weir__io_epoll.open(&better, config, why) == 0) {
+                (*io)->ops->close(*io);
+                *io = better;
+                obstacle = one;
+            }
             break;
+        }
         if (!obstacle || error == -EINVAL)
             obstacle = one;
         if (error == -EINVAL)

@@ -58,6 +58,19 @@ static int decide(struct uring *ring, const struct uring_facts *facts, const cha
     return 0;
 }
 
+/* Without these a ring costs what epoll does, or more. What was switched off by hand is wanted so. */
+static const char *why_second(const struct uring *ring, const struct uring_facts *facts)
+{
+    const bool *on = ring->features.on;
+
+    if (facts->multishot_recv)
+        return facts->multishot_recv;
+    if (!(ring->setup_flags & IORING_SETUP_DEFER_TASKRUN) && on[IO_SWITCH_defer_taskrun] &&
+        on[IO_SWITCH_single_issuer])
+        return "io_uring of this kernel cannot defer its completions (6.1 brought it)";
+    return NULL;
+}
+
 static void end(struct uring *ring)
 {
     if (!ring->forked) {
@@ -94,6 +107,7 @@ static int uring_open(struct io **io, const struct io_config *config, const char
     }
     ring->peeks = ring->setup_flags & IORING_SETUP_TASKRUN_FLAG ||
                   !(ring->setup_flags & IORING_SETUP_DEFER_TASKRUN);
+    ring->io.second = why_second(ring, facts);
     uring_plan(ring, facts);
     *io = &ring->io;
     return 0;
