@@ -335,8 +335,8 @@ static int socket_open(const struct net *net, const struct service *service,
     return fd;
 }
 
-struct listener *listener_new(struct net *net, struct service *service,
-                              const weir_address *address, int fd, int *error)
+struct listener *listener_new(struct net *net, struct service *service, const weir_address *address,
+                              int fd, int *error)
 {
     uint32_t slot;
     struct listener *l = slab_take(&net->listeners, &slot);
