@@ -84,7 +84,8 @@ static void prepare_message(struct io_uring_sqe *sqe, struct msghdr *message,
 {
     struct iovec *copy = (struct iovec *)(void *)(message + 1);
 
-    memcpy(copy, iov, count * sizeof(*iov));
+    if (count != 0)
+        memcpy(copy, iov, count * sizeof(*iov));
     *message = (struct msghdr){.msg_iov = copy, .msg_iovlen = count};
     sqe->opcode = IORING_OP_SENDMSG;
     sqe->addr = (uintptr_t)message;
