@@ -5,7 +5,8 @@
  *
  * check=1: only tells by its exit whether the back end can be had.
  * listing hidden symlinks no_precompressed (0 or 1), cache (bytes; -1: none), prefix, log, format,
- * loops, idle, listen, second (another root at /second) */
+ * loops, idle, listen, second (another root at /second), other (another root by another
+ * application, on a port of its own that is printed next) */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,7 +39,7 @@ static void on_loop_stop(weir_loop *loop, void *user)
 static void on_started(void *user)
 {
     weir_address address;
-    if (weir_run_address(0, &address) == 0)
+    for (unsigned i = 0; weir_run_address(i, &address) == 0; i++)
         printf("port %d\n", weir_address_port(&address));
     fflush(stdout);
 }
@@ -85,10 +86,18 @@ int main(int argc, char **argv)
         weir_http_serve_files(app, option(argc, argv, "prefix", "/"), argv[1], &files) < 0 ||
         (second != NULL && weir_http_serve_files(app, "/second", second, &files) < 0))
         return 1;
-    weir_service service;
-    weir_http_service(app, option(argc, argv, "listen", "http://127.0.0.1:0"), &service);
-    service.on_loop_start = on_loop_start;
-    service.on_loop_stop = on_loop_stop;
+    const char *listen = option(argc, argv, "listen", "http://127.0.0.1:0");
+    const char *other_root = option(argc, argv, "other", NULL);
+    weir_http_app *other = other_root != NULL ? weir_http_app_new(&options) : NULL;
+    weir_service services[2];
+    weir_http_service(app, listen, &services[0]);
+    services[0].on_loop_start = on_loop_start;
+    services[0].on_loop_stop = on_loop_stop;
+    if (other != NULL) {
+        if (weir_http_serve_files(other, "/", other_root, &files) < 0)
+            return 1;
+        weir_http_service(other, listen, &services[1]);
+    }
     unsigned loops = (unsigned)NUMBER("loops", "1");
     weir_run_options run = {
         .shape = loops > 1 ? WEIR_SHAPE_THREADS : WEIR_SHAPE_SINGLE,
@@ -96,7 +105,8 @@ int main(int argc, char **argv)
         .drain_ms = 2000,
         .on_started = on_started,
     };
-    int result = weir_run(&service, 1, &run);
+    int result = weir_run(services, other != NULL ? 2 : 1, &run);
     weir_http_app_free(app);
+    weir_http_app_free(other);
     return result < 0;
 }

@@ -855,6 +855,37 @@ def test_log_pipe():
     assert len(lines) > 1500 and (len(lines) == 4800 or lost), (len(lines), s.said)
 
 
+def test_log_full():
+    """A disk without room costs lines, which are counted, and nothing else."""
+    with Server(WWW, log="/dev/full") as s:
+        for _ in range(3):
+            same(s.ask("/small.txt").body, SMALL)
+            time.sleep(0.3)
+    assert re.search(r"has lost \d lines of the access log so far: No space left", s.said), s.said
+
+
+def test_two_services():
+    """Two applications on one loop: each request is answered by its own."""
+    for i in range(40):
+        write(f"two/a/{i}", f"a{i}" * 100)
+        write(f"two/b/{i}", f"b{i}" * 100)
+    with Server(f"{ROOT}/two/a", other=f"{ROOT}/two/b", listing=1) as s:
+        a = [Connection(s) for _ in range(10)]
+        s.port = int(s.stdout.readline().split()[1])
+        b = [Connection(s) for _ in range(10)]
+        for turn in range(4):
+            for i in range(10):
+                target = f"/{turn * 10 + i}" if turn < 3 else "/"
+                a[i].request(target)
+                b[i].request(target)
+            for i in range(10):
+                for name, c in (("a", a[i]), ("b", b[i])):
+                    r = c.response()
+                    same(r.status, 200)
+                    if turn < 3:
+                        same(r.body, f"{name}{turn * 10 + i}".encode() * 100)
+
+
 def test_end_while_loading():
     """TERM while files are being looked at and sent."""
     for _ in range(3):

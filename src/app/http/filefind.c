@@ -1,5 +1,5 @@
-/* From a path to a form of a file: out of the cache when it is fresh there, otherwise by a look at the
- * file system, which then fills the cache. */
+/* From a path to a form of a file: out of the cache when it is fresh there, otherwise by a look at
+ * the file system, which then fills the cache. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -78,8 +78,8 @@ static void head_write(struct visit *v, struct file_head *head, const struct fil
     int64_t modified_s = floor_seconds(file->mtime_ns);
     const char *type = weir__mime_of(key_of(v)), *name = weir__coding_name(coding);
     *head = (struct file_head){.neighbours = 0};
-    head->etag_size = (uint8_t)weir__etag_make(file->size_bytes, file->mtime_ns, file->inode, young,
-                                               etag);
+    head->etag_size =
+        (uint8_t)weir__etag_make(file->size_bytes, file->mtime_ns, file->inode, young, etag);
     http1_write_literal(&w, "ETag: ");
     http1_write_raw(&w, etag, head->etag_size);
     http1_write_literal(&w, "\r\n");
@@ -112,6 +112,9 @@ static int neighbours_look(struct visit *v)
     if (v->mc->mount->options.no_precompressed)
         return 0;
     for (unsigned coding = CODING_IDENTITY + 1; coding < CODINGS; coding++) {
+        /* What is not remembered is asked for those only that this client takes. */
+        if (v->mc->cache == NULL && weir__encoding_choose(&v->order, CODING_BIT(coding)) < 0)
+            continue;
         struct file_job *job = file_job_new(v->mc, v->path, (enum coding)coding);
         if (job == NULL)
             return set;
@@ -125,8 +128,8 @@ static int neighbours_look(struct visit *v)
     return set;
 }
 
-/* Puts what was found into the cache: with its data when job->content has it, else only what is known.
- * True: it is held there. */
+/* Puts what was found into the cache: with its data when job->content has it, else only what is
+ * known. True: it is held there. */
 static bool remember(struct visit *v, struct file_job *job, enum coding coding, struct found *found)
 {
     struct filecache *cache = v->mc->cache;
@@ -161,7 +164,7 @@ static bool remember(struct visit *v, struct file_job *job, enum coding coding, 
 static bool data_wanted(const struct visit *v, enum coding coding, unsigned neighbours)
 {
     return v->x->request.method == HTTP_GET &&
-           (coding != CODING_IDENTITY ||
+           (v->insists || coding != CODING_IDENTITY ||
             weir__encoding_choose(&v->order, neighbours | CODING_BIT(CODING_IDENTITY)) ==
                 CODING_IDENTITY);
 }
@@ -172,7 +175,7 @@ static int take_file(struct visit *v, struct file_job *job, enum coding coding, 
 {
     bool wanted = data_wanted(v, coding, neighbours);
     found->young = weir__etag_is_young(found->file.mtime_ns, (int64_t)weir__clock_wall_ns());
-    if (wanted && v->mc->cache != NULL && found->file.size_bytes <= MOUNT_SMALL_BYTES) {
+    if (wanted && v->mc->cache != NULL && found->file.size_bytes <= v->mc->small_bytes) {
         int result = file_job_read(job, found->file.size_bytes);
         if (result == WEIR_ECANCELED)
             return result;
@@ -244,7 +247,11 @@ static int fetch(struct visit *v, enum coding coding, struct filecache_entry *en
         return canceled(v, entry);
     if (result < 0)
         return look_failed(v, job, coding, entry, result);
-    int neighbours = coding == CODING_IDENTITY ? neighbours_look(v) : 0;
+    /* Who insists has chosen already. */
+    int neighbours = coding != CODING_IDENTITY ? 0
+                     : v->insists && entry != NULL
+                         ? ((struct file_content *)entry->content)->head.neighbours
+                         : neighbours_look(v);
     if (neighbours < 0) {
         file_job_free(job);
         return canceled(v, entry);
@@ -254,7 +261,7 @@ static int fetch(struct visit *v, enum coding coding, struct filecache_entry *en
     struct file_content *content = entry->content;
     content->head.neighbours = (uint8_t)neighbours;
     bool wanted = data_wanted(v, coding, (unsigned)neighbours) && !content->head.has_data;
-    if (wanted && found->file.size_bytes <= MOUNT_SMALL_BYTES) { /* now with its data */
+    if (wanted && found->file.size_bytes <= v->mc->small_bytes) { /* now with its data */
         filecache_release(v->mc->cache, entry);
         return take_file(v, job, coding, (unsigned)neighbours, found);
     }
@@ -302,5 +309,8 @@ int file_fetch_again(struct visit *v, enum coding coding, struct found *found)
     struct filecache_entry *entry = found->entry;
     found->entry = NULL;
     found_release(v, found);
-    return fetch(v, coding, entry, found);
+    v->insists = true;
+    int result = fetch(v, coding, entry, found);
+    v->insists = false;
+    return result;
 }

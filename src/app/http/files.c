@@ -1,4 +1,5 @@
-/* Directories served as files: how they are opened and routed, and the way of a request through them. */
+/* Directories served as files: how they are opened and routed, and the way of a request through
+ * them. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -13,7 +14,12 @@
 #include "base/log.h"
 #include "base/random.h"
 
-enum { MOUNTS_MAX = 64, LOCATION_MAX = 2048, CACHE_DEFAULT_BYTES = 64 << 20 };
+enum {
+    MOUNTS_MAX = 64,
+    LOCATION_MAX = 2048,
+    CACHE_DEFAULT_BYTES = 64 << 20,
+    SMALL_BYTES = 2 << 20
+};
 
 void mount_hold(struct mount *mount)
 {
@@ -221,7 +227,8 @@ static int open_root(const char *directory)
     weir__log(WEIR_LOG_ERROR, error, 0,
               "cannot serve directory %s: openat2 is not to be had (%s), and without it nothing "
               "keeps requests beneath the directory; use kernel 5.6 or newer, and allow it in the "
-              "sandbox", directory, weir_error_text(error));
+              "sandbox",
+              directory, weir_error_text(error));
     return error == -ENOSYS ? WEIR_ENOTSUP : error;
 }
 
@@ -304,14 +311,12 @@ int weir__http_files(weir_http_app *app, const char *prefix, const char *directo
         return WEIR_EFULL;
     if (options != NULL)
         memcpy(&known, options, size < sizeof known ? size : sizeof known);
-    struct mount **grown =
-        weir__realloc(app->mounts, (app->mount_count + 1) * sizeof *app->mounts);
+    struct mount **grown = weir__realloc(app->mounts, (app->mount_count + 1) * sizeof *app->mounts);
     if (grown == NULL)
         return WEIR_ENOMEM;
     app->mounts = grown;
     char *plain = prefix_of(prefix);
-    struct mount *mount =
-        plain != NULL ? mount_new(app, plain, directory, &known, &error) : NULL;
+    struct mount *mount = plain != NULL ? mount_new(app, plain, directory, &known, &error) : NULL;
     if (mount != NULL) { /* kept even when a route is refused: the other one may know it */
         app->mounts[app->mount_count++] = mount;
         error = mount_route(app, mount, plain);
@@ -344,9 +349,10 @@ static int cache_start(struct http_server *server, struct mount_cache *mc, struc
     if (total == 0)
         total = CACHE_DEFAULT_BYTES;
     mc->loading_max_bytes = total / 4;
+    mc->small_bytes = total / 8 < SMALL_BYTES ? total / 8 : SMALL_BYTES;
     struct filecache_config config = {
         .total_bytes = total,
-        .file_bytes = MOUNT_SMALL_BYTES + sizeof(struct file_content),
+        .file_bytes = mc->small_bytes + sizeof(struct file_content),
         .release = content_free,
     };
     weir__random_bytes(config.seed, sizeof config.seed);

@@ -141,13 +141,13 @@ static void wrote(weir_loop *loop, int result, void *arg)
         half->from += (size_t)result;
     else if (result != -EAGAIN && result != -EINTR)
         half_lose(b, half, result != 0 ? result : -ENOSPC);
+    size_t waiting = b->half[b->filling].size;
     if (b->server == NULL)
         write_last(b);
-    else if (result == -EAGAIN ||
-             (half->from == half->size && b->half[b->filling].size < LOG_FLUSH_BYTES))
-        timer_begin(b); /* fires once for nothing when nothing has come */
-    else
+    else if (result != -EAGAIN && (half->from < half->size || waiting >= LOG_FLUSH_BYTES))
         write_on(b);
+    else if (half->from < half->size || waiting != 0)
+        timer_begin(b);
 }
 
 /* Writes what is to be written, unless a write is under way: it comes here again. */

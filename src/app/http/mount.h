@@ -16,7 +16,6 @@
 #include "co/co_file.h"
 
 enum {
-    MOUNT_SMALL_BYTES = 2 << 20, /* larger files are sent from the disk's cache, not from ours */
     MOUNT_INDEX_SIZE = 10,
     FILE_HEAD_ROOM = 384,
 };
@@ -35,7 +34,8 @@ struct mount {
 struct mount_cache { /* of one mount on one loop */
     struct mount *mount;
     struct http_server *server;
-    struct filecache *cache;                   /* NULL: none */
+    struct filecache *cache; /* NULL: none */
+    uint64_t small_bytes;    /* larger files are sent from the system's cache, not from ours */
     uint64_t loading_bytes, loading_max_bytes; /* being read into memory now */
 };
 
@@ -73,6 +73,7 @@ struct visit {
     struct exchange *x;
     struct mount_cache *mc;
     struct coding_order order;
+    bool insists;          /* on the data of what it looks for: no other form will do any more */
     struct filepath *path; /* of the file, or of the index once that is looked for */
 };
 
