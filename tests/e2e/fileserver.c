@@ -8,6 +8,7 @@
  * loops, idle, listen, second (another root at /second), other (another root by another
  * application, on a port of its own that is printed next) */
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,16 +24,20 @@ static void on_hangup(weir_watch *watch, int number, void *arg)
     weir_http_reopen_logs(app);
 }
 
+/* On one of the loops, and canceled there. */
+static _Atomic(weir_loop *) hearing;
+
 static int on_loop_start(weir_loop *loop, void *user)
 {
-    static _Atomic int loops;
-    return loops++ == 0 ? weir_signal(&hangup, SIGHUP, on_hangup, NULL) : 0;
+    weir_loop *nobody = NULL;
+    return atomic_compare_exchange_strong(&hearing, &nobody, loop)
+               ? weir_signal(&hangup, SIGHUP, on_hangup, NULL)
+               : 0;
 }
 
 static void on_loop_stop(weir_loop *loop, void *user)
 {
-    static _Atomic int loops;
-    if (loops++ == 0)
+    if (hearing == loop)
         weir_watch_cancel(&hangup);
 }
 
