@@ -91,9 +91,8 @@ weir_http_app *weir__http_app_new(const weir_http_options *options, size_t size)
         memcpy(&app->options, options, size < sizeof *options ? size : sizeof *options);
     defaults(&app->options);
     const weir_http_options *o = &app->options;
-    app->limits = (struct http1_limits){.line_bytes = o->line_max_bytes,
-                                        .head_bytes = o->head_max_bytes,
-                                        .fields = o->fields_max};
+    app->limits = (struct http1_limits){
+        .line_bytes = o->line_max_bytes, .head_bytes = o->head_max_bytes, .fields = o->fields_max};
     app->routes = route_tree_new();
     int result = app->routes != NULL ? headers_take(app) : WEIR_ENOMEM;
     if (result == 0 && o->access_log != NULL)

@@ -74,8 +74,9 @@ struct exchange *exchange_of(weir_exchange handle)
     if (loop == NULL || handle.id >> 54 != loop->id || loop->net == NULL)
         return NULL;
     struct http_shared *shared = shared_of(loop);
-    struct exchange *x =
-        shared != NULL ? slab_at(&shared->exchanges, (uint32_t)(handle.id >> 30) & 0xffffffu) : NULL;
+    struct exchange *x = shared != NULL
+                             ? slab_at(&shared->exchanges, (uint32_t)(handle.id >> 30) & 0xffffffu)
+                             : NULL;
     return x != NULL && x->head.generation == (handle.id & 0x3fffffffu) ? x : NULL;
 }
 
@@ -157,8 +158,8 @@ void exchange_run(struct exchange *x)
             answer_error(x, 503, "out of memory", NULL);
         return;
     }
-    int result = exchange_keep_head(x) ? co_run(x->server->coroutines, handler_main, x)
-                                       : WEIR_ENOMEM;
+    int result =
+        exchange_keep_head(x) ? co_run(x->server->coroutines, handler_main, x) : WEIR_ENOMEM;
     if (result == 0) {
         x->detached = true;
         x->server->waited++;

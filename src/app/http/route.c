@@ -17,7 +17,7 @@ struct route_node {
     struct route_node *next;     /* sibling */
     struct route_node *children; /* literal segments */
     struct route_node *param, *rest;
-    char *text;                  /* the segment, or the parameter's name */
+    char *text; /* the segment, or the parameter's name */
     size_t size;
     struct route methods[HTTP_METHODS];
     struct method_route others[ROUTE_METHODS_OTHER];
@@ -63,8 +63,8 @@ static struct route_node *node_new(const char *text, size_t size)
     return node;
 }
 
-/* A parameter's name is that of the route that came first: two routes that differ in names alone are
- * refused, for one of them would get another's. */
+/* A parameter's name is that of the route that came first: two routes that differ in names alone
+ * are refused, for one of them would get another's. */
 static struct route_node *wild(struct route_node **place, const char *name, size_t size)
 {
     if (*place == NULL)
@@ -143,9 +143,9 @@ int route_add(struct route_node *tree, const char *method, const char *pattern, 
     }
 }
 
-/* A decoded copy of a piece of the path, ending in NUL, in the exchange's arena. A slash stands before
- * it: who maps a rest of the path to files wants one, and copies nothing. 0, or the status: 414 when
- * there is no room, 400 for a bad escape or a NUL. */
+/* A decoded copy of a piece of the path, ending in NUL, in the exchange's arena. A slash stands
+ * before it: who maps a rest of the path to files wants one, and copies nothing. 0, or the status:
+ * 414 when there is no room, 400 for a bad escape or a NUL. */
 static int decode(struct exchange *x, struct http_text raw, const char **text)
 {
     char *copy = exchange_alloc(x, raw.length + 2);
@@ -198,8 +198,9 @@ static const struct route_node *search(const struct route_node *node, const char
     for (const struct route_node *child = node->children; child != NULL; child = child->next) {
         if (!segment_is(child, raw))
             continue;
-        const struct route_node *hit =
-            slash != NULL ? search(child, slash + 1, end, found) : has_routes(child) ? child : NULL;
+        const struct route_node *hit = slash != NULL       ? search(child, slash + 1, end, found)
+                                       : has_routes(child) ? child
+                                                           : NULL;
         if (hit != NULL)
             return hit;
         found->count = count;
@@ -208,9 +209,9 @@ static const struct route_node *search(const struct route_node *node, const char
         found->raw[count] = raw;
         found->at[count] = node->param;
         found->count = count + 1;
-        const struct route_node *hit =
-            slash != NULL ? search(node->param, slash + 1, end, found)
-                          : has_routes(node->param) ? node->param : NULL;
+        const struct route_node *hit = slash != NULL ? search(node->param, slash + 1, end, found)
+                                       : has_routes(node->param) ? node->param
+                                                                 : NULL;
         if (hit != NULL)
             return hit;
         found->count = count;

@@ -1,4 +1,5 @@
-/* HTTP/1.1 on a connection: heads in order, one exchange at a time, what is behind it stays unread. */
+/* HTTP/1.1 on a connection: heads in order, one exchange at a time, what is behind it stays unread.
+ */
 #include "app/http/server.h"
 
 #include <stdio.h>
@@ -40,8 +41,8 @@ static void dispatch(struct exchange *x)
 {
     const weir_http_options *o = &x->server->app->options;
     char allowed[128];
-    int result = http1_body_begin_request(&x->body, &x->request, &x->server->app->limits,
-                                          o->body_max_bytes);
+    int result =
+        http1_body_begin_request(&x->body, &x->request, &x->server->app->limits, o->body_max_bytes);
     x->has_body = x->request.chunked || x->request.content_length != 0;
     x->body_ended = !x->has_body;
     x->expects = x->request.expect_continue && x->has_body;
@@ -63,7 +64,8 @@ static void dispatch(struct exchange *x)
         answer_error(x, (unsigned)status, NULL, NULL);
 }
 
-/* One head. Returns its length, 0 when more is needed, -1 when the connection takes nothing more. */
+/* One head. Returns its length, 0 when more is needed, -1 when the connection takes nothing more.
+ */
 static ssize_t head_begin(struct http_server *server, struct conn *c, const uint8_t *p, size_t n)
 {
     struct http_conn *h = c->session;
@@ -91,8 +93,8 @@ static ssize_t head_begin(struct http_server *server, struct conn *c, const uint
     const weir_http_options *o = &server->app->options;
     bool last = o->requests_max != 0 && h->requests >= o->requests_max;
     if (used > 0) {
-        x->close = !x->request.keep_alive || o->no_keep_alive || last ||
-                   server->loop->net->draining;
+        x->close =
+            !x->request.keep_alive || o->no_keep_alive || last || server->loop->net->draining;
         dispatch(x);
     } else {
         x->body_ended = true;
@@ -292,9 +294,9 @@ static int http_start(weir_loop *loop, struct service *service, void *app)
         service->config.idle_ms = o->idle_ms;
     uint32_t idle_s = service->config.idle_ms / 1000;
     if (idle_s != 0 && service->config.idle_ms != WEIR_OFF)
-        server->keep_alive_size = (size_t)snprintf(
-            server->keep_alive, sizeof server->keep_alive,
-            "Connection: keep-alive\r\nKeep-Alive: timeout=%u\r\n", idle_s);
+        server->keep_alive_size =
+            (size_t)snprintf(server->keep_alive, sizeof server->keep_alive,
+                             "Connection: keep-alive\r\nKeep-Alive: timeout=%u\r\n", idle_s);
     if (result == 0)
         result = mount_start(server);
     if (result == 0)

@@ -1,4 +1,5 @@
-/* The inside of the HTTP server: what one loop keeps for a served application, and for one exchange. */
+/* The inside of the HTTP server: what one loop keeps for a served application, and for one
+ * exchange. */
 #ifndef WEIR_APP_HTTP_SERVER_H
 #define WEIR_APP_HTTP_SERVER_H
 
@@ -12,17 +13,17 @@
 #include "proto/http1_write.h"
 
 enum {
-    HTTP_HEADER_MS = 10000,    /* defaults of weir_http_options */
+    HTTP_HEADER_MS = 10000, /* defaults of weir_http_options */
     HTTP_BODY_MS = 30000,
     HTTP_BODY_BYTES = 1 << 20,
     HTTP_STACK_BYTES = 65536,
     HTTP_HANDLERS_MAX = 65536,
     HTTP_PARAMS_MAX = 16,
-    HTTP_ARENA = 2560,         /* bytes for a head's copy, parameters, fields of the answer */
+    HTTP_ARENA = 2560, /* bytes for a head's copy, parameters, fields of the answer */
     HTTP_EXCHANGES_MAX = 1 << 20,
-    HTTP_PIECE_MAX = 65536,    /* bytes of a body given at once */
-    HTTP_DISCARD_MAX = 65536,  /* bytes of an unread body read away to keep the connection */
-    HTTP_HEAD_ROOM = 512,      /* bytes of an answer's head without its own fields */
+    HTTP_PIECE_MAX = 65536,   /* bytes of a body given at once */
+    HTTP_DISCARD_MAX = 65536, /* bytes of an unread body read away to keep the connection */
+    HTTP_HEAD_ROOM = 512,     /* bytes of an answer's head without its own fields */
     HTTP_TEXT_MAX = 65536,
 };
 
@@ -38,11 +39,11 @@ struct weir_http_app {
     weir_http_options options;
     struct route_node *routes;
     struct http1_limits limits;
-    char *extra_head;          /* fields of every answer, each with its CR LF */
+    char *extra_head; /* fields of every answer, each with its CR LF */
     size_t extra_head_size;
-    struct mount **mounts;     /* files.c */
+    struct mount **mounts; /* files.c */
     unsigned mount_count;
-    struct accesslog *access;  /* log.c; NULL: none */
+    struct accesslog *access; /* log.c; NULL: none */
 };
 
 struct accesslog_buffer;
@@ -59,11 +60,11 @@ struct http_server {
     weir_loop *loop;
     weir_http_app *app;
     struct http_shared *shared;
-    uint32_t exchanges;         /* living ones */
-    struct list waiting;        /* those whose handlers were suspended */
+    uint32_t exchanges;  /* living ones */
+    struct list waiting; /* those whose handlers were suspended */
     struct co_pool *coroutines;
-    struct accesslog_buffer *log; /* NULL: none */
-    struct mount_cache *caches;   /* one a mount */
+    struct accesslog_buffer *log;   /* NULL: none */
+    struct mount_cache *caches;     /* one a mount */
     uint64_t date_s, date_until_ns; /* of the date; the loop's time up to which it stands */
     char date[29];
     char keep_alive[64]; /* "Keep-Alive: timeout=…" with its CR LF */
@@ -74,12 +75,12 @@ struct http_server {
 
 /* The session of an HTTP connection: with the record all that an idle one costs. */
 struct http_conn {
-    uint32_t exchange;          /* slot + 1 of the one that is going on; 0: none */
+    uint32_t exchange; /* slot + 1 of the one that is going on; 0: none */
     uint32_t requests;
     struct http1_resume resume; /* of a head that has not come whole */
     uint32_t since_ms;          /* the head began to come */
     bool head_began, refused;
-    uint32_t peer;              /* of the access log: slot + 1 of its text; 0: not asked yet */
+    uint32_t peer; /* of the access log: slot + 1 of its text; 0: not asked yet */
 };
 _Static_assert(sizeof(struct http_conn) <= 64, "with the record at most 200 bytes when idle");
 
@@ -100,18 +101,18 @@ struct exchange {
     struct slab_head head;
     uint32_t slot;
     struct http_server *server;
-    struct conn *conn;          /* NULL: the client is gone */
+    struct conn *conn; /* NULL: the client is gone */
     struct http1_request request;
     struct http1_body body;
     struct room *room;
-    uint32_t arena_used;        /* from its start: texts */
-    uint32_t fields_from;       /* from its end down: fields of the answer; 0: none */
-    void *big_head;             /* chunk for a head that the arena does not hold */
+    uint32_t arena_used;  /* from its start: texts */
+    uint32_t fields_from; /* from its end down: fields of the answer; 0: none */
+    void *big_head;       /* chunk for a head that the arena does not hold */
     size_t big_head_room;
-    struct co *co;              /* suspended in a verb */
-    struct co *task;            /* its handler's coroutine */
-    struct list waiting;        /* in the server's */
-    struct loop_ready ready;    /* the handler has returned after a wait */
+    struct co *co;           /* suspended in a verb */
+    struct co *task;         /* its handler's coroutine */
+    struct list waiting;     /* in the server's */
+    struct loop_ready ready; /* the handler has returned after a wait */
     struct route route;
     uint8_t param_count, answer, waits;
     bool has_body, body_ended, expects, handler_running, detached, plain, head_only;
@@ -119,19 +120,19 @@ struct exchange {
     bool head_kept, logged;
     uint16_t status;
     uint64_t answer_bytes, answer_left;
-    uint64_t began_ns;          /* loop's time */
-    uint32_t body_ms;           /* a wait for the body began, or its last progress */
-    uint64_t body_mark;         /* payload bytes then */
-    void *piece;                /* chunk: the piece that a reader is given */
+    uint64_t began_ns;  /* loop's time */
+    uint32_t body_ms;   /* a wait for the body began, or its last progress */
+    uint64_t body_mark; /* payload bytes then */
+    void *piece;        /* chunk: the piece that a reader is given */
     size_t piece_room, piece_size;
     int body_error;
-    uint16_t body_status;       /* what the body was refused with */
+    uint16_t body_status; /* what the body was refused with */
     bool in_trailers, trailers;
     struct http1_resume trailer_resume;
     weir_http_body_fn *on_body;
     void *on_body_arg;
-    weir_timer timer;           /* a verb's deadline */
-    const char *premade;        /* fields of the answer's head that are written already */
+    weir_timer timer;    /* a verb's deadline */
+    const char *premade; /* fields of the answer's head that are written already */
     size_t premade_size;
 };
 
@@ -167,14 +168,14 @@ bool answer_possible(const struct exchange *x);
 /* Adds a field to the head, as weir_http_set. */
 int answer_field(struct exchange *x, const char *name, struct http_text value);
 
-/* source.c: an answer that was begun takes pieces, at once and in order; then it is finished with the
- * first error of these (the connection fails), or 0. */
+/* source.c: an answer that was begun takes pieces, at once and in order; then it is finished with
+ * the first error of these (the connection fails), or 0. */
 int answer_piece(struct exchange *x, weir_view view);
 int answer_piece_file(struct exchange *x, int fd, uint64_t offset, uint64_t size, bool own_fd);
 int answer_finish(struct exchange *x, int result);
 
-/* request.c: a field's value; at NULL without it. One that came several times is joined by commas in the
- * arena (RFC 9110 section 5.3). False: no room for that. */
+/* request.c: a field's value; at NULL without it. One that came several times is joined by commas
+ * in the arena (RFC 9110 section 5.3). False: no room for that. */
 bool request_field(struct exchange *x, enum http_name name, struct http_text *value);
 
 /* body.c: the request's body */

@@ -247,8 +247,11 @@ static void write_and_read_a_pipe(void **state)
     char back[8] = {0};
     int ends[2];
     assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
-    struct io_file file = {.verb = IO_FILE_WRITE, .fd = ends[1], .buffer = (char[]){"stream"},
-                           .size = 6, .offset = -1};
+    struct io_file file = {.verb = IO_FILE_WRITE,
+                           .fd = ends[1],
+                           .buffer = (char[]){"stream"},
+                           .size = 6,
+                           .offset = -1};
     assert_int_equal(file_op(rig, &file), 6);
     file.verb = IO_FILE_READ;
     file.fd = ends[0];
@@ -513,13 +516,21 @@ static void cancel_of_pending_move(void **state)
 }
 
 const struct CMUnitTest io_cases_file[] = {
-    IO_CASE(write_sync_read_stat),   IO_CASE(open_files),
-    IO_CASE(call_on_a_worker),       IO_CASE(a_worker_wakes_the_loop),
-    IO_CASE(full_queue_and_cancel),  IO_CASE(many_calls),
-    IO_CASE(move_to_slow_tcp),       IO_CASE(move_to_slow_unix),
-    IO_CASE(move_to_closed_peer),    IO_CASE(move_beyond_the_end),
-    IO_CASE(move_of_an_odd_file),    IO_CASE(move_of_a_cold_file),
-    IO_CASE(cancel_of_pending_move), IO_CASE(call_and_cached_together),
-    IO_CASE(write_and_read_a_pipe),  IO_CASE(move_does_not_wait),
+    IO_CASE(write_sync_read_stat),
+    IO_CASE(open_files),
+    IO_CASE(call_on_a_worker),
+    IO_CASE(a_worker_wakes_the_loop),
+    IO_CASE(full_queue_and_cancel),
+    IO_CASE(many_calls),
+    IO_CASE(move_to_slow_tcp),
+    IO_CASE(move_to_slow_unix),
+    IO_CASE(move_to_closed_peer),
+    IO_CASE(move_beyond_the_end),
+    IO_CASE(move_of_an_odd_file),
+    IO_CASE(move_of_a_cold_file),
+    IO_CASE(cancel_of_pending_move),
+    IO_CASE(call_and_cached_together),
+    IO_CASE(write_and_read_a_pipe),
+    IO_CASE(move_does_not_wait),
     IO_CASES_END,
 };
