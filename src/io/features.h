@@ -8,23 +8,23 @@
 #include <stdint.h>
 
 /* XX(name, used by default, what it is) */
-#define IO_SWITCHES(XX)                                                                      \
-    XX(single_issuer, true, "uring: the kernel is told that one thread submits")             \
-    XX(defer_taskrun, true, "uring: completions run when the loop asks for them")            \
-    XX(coop_taskrun, true, "uring: completions do not interrupt the loop")                   \
-    XX(taskrun_flag, true, "uring: the kernel tells when completions wait to be run")        \
-    XX(restrictions, true, "uring: the ring takes only the operations that weir uses")       \
-    XX(ring_fd, true, "uring: the ring's descriptor is registered, enter looks up no file")  \
-    XX(no_iowait, true, "uring: an idle loop is not counted as waiting for a disk")          \
-    XX(multishot_accept, true, "uring: one operation accepts many")                          \
-    XX(multishot_recv, true, "uring: one operation receives many times")                     \
-    XX(incremental, true, "uring: receive blocks are used up slice by slice")                \
-    XX(recv_cap, true, "uring: the kernel cuts a receive at the event's maximum")            \
-    XX(poll_first, true, "uring: a send known to find no room does not try first")           \
-    XX(cancel_op, true, "uring: a missed cancel is repeated by descriptor and operation")    \
-    XX(first_read, true, "epoll: a new connection is read before it is registered")          \
-    XX(pwait2, true, "epoll: sleeps are told in nanoseconds")                                \
-    XX(warm_move, true, "epoll, poll, select: a worker reads a cold file before it is sent") \
+#define IO_SWITCHES(XX)                                                                     \
+    XX(single_issuer, true, "uring: the kernel is told that one thread submits")            \
+    XX(defer_taskrun, true, "uring: completions run when the loop asks for them")           \
+    XX(coop_taskrun, true, "uring: completions do not interrupt the loop")                  \
+    XX(taskrun_flag, true, "uring: the kernel tells when completions wait to be run")       \
+    XX(restrictions, true, "uring: the ring takes only the operations that weir uses")      \
+    XX(ring_fd, true, "uring: the ring's descriptor is registered, enter looks up no file") \
+    XX(no_iowait, true, "uring: an idle loop is not counted as waiting for a disk")         \
+    XX(multishot_accept, true, "uring: one operation accepts many")                         \
+    XX(multishot_recv, true, "uring: one operation receives many times")                    \
+    XX(incremental, true, "uring: receive blocks are used up slice by slice")               \
+    XX(recv_cap, true, "uring: the kernel cuts a receive at the event's maximum")           \
+    XX(poll_first, true, "uring: a send known to find no room does not try first")          \
+    XX(cancel_op, true, "uring: a missed cancel is repeated by descriptor and operation")   \
+    XX(first_read, true, "epoll: a new connection is read before it is registered")                \
+    XX(pwait2, true, "epoll: sleeps are told in nanoseconds")                                      \
+    XX(warm_move, true, "epoll, poll, select: a worker reads a cold file before it is sent")       \
     XX(direct, false, "uring: connections are slots of the ring's own table, not descriptors")
 
 /* XX(name, what it is): sizes, 0 when not given. "small" is the least that works. */

@@ -58,6 +58,10 @@ struct io_fd {
     uint16_t spare; /* the back end's own */
 };
 #define IO_FD_DIRECT 0x8000u
+/* The owner may set and clear this between operations, where the back end is not eager: the next
+ * receive or accept on it is no multishot. It brings one event, so that nothing more comes in while
+ * the owner thinks about it. */
+#define IO_FD_ONCE 0x4000u
 
 enum io_event_flags {
     IO_MORE = 1,    /* the operation goes on: more events will come */

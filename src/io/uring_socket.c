@@ -19,7 +19,7 @@ int uring_accept(struct io *io, struct io_fd *fd, uint64_t token)
      * knows no close-on-exec: it is not inherited at all. */
     sqe->accept_flags = SOCK_NONBLOCK | (io->direct ? 0 : SOCK_CLOEXEC);
     sqe->file_index = io->direct ? IORING_FILE_INDEX_ALLOC : 0;
-    sqe->ioprio = ring->multishot_accept ? IORING_ACCEPT_MULTISHOT : 0;
+    sqe->ioprio = ring->multishot_accept && !(fd->flags & IO_FD_ONCE) ? IORING_ACCEPT_MULTISHOT : 0;
     sqe->user_data = token;
     ring->in_flight++;
     return IO_PENDING;
@@ -63,7 +63,8 @@ static bool is_unix(struct io_fd *fd)
 int uring_recv(struct io *io, struct io_fd *fd, uint64_t token)
 {
     struct uring *ring = uring_of(io);
-    bool multishot = ring->multishot_recv && !(ring->unix_oneshot && is_unix(fd));
+    bool multishot =
+        ring->multishot_recv && !(fd->flags & IO_FD_ONCE) && !(ring->unix_oneshot && is_unix(fd));
     struct io_uring_sqe *sqe = uring_sqe(ring);
 
     if (__builtin_expect(!sqe, 0))
@@ -84,8 +85,7 @@ static void prepare_message(struct io_uring_sqe *sqe, struct msghdr *message,
 {
     struct iovec *copy = (struct iovec *)(void *)(message + 1);
 
-    if (count != 0)
-        memcpy(copy, iov, count * sizeof(*iov));
+    memcpy(copy, iov, count * sizeof(*iov));
     *message = (struct msghdr){.msg_iov = copy, .msg_iovlen = count};
     sqe->opcode = IORING_OP_SENDMSG;
     sqe->addr = (uintptr_t)message;

@@ -163,7 +163,8 @@ static int64_t sleep_ns(weir_loop *loop, weir_time deadline)
         return 0;
     if (due == WEIR_NEVER)
         return -1;
-    /* The loop's time is that of its last turn: handlers have run since, or a host has slept. */
+    /* The loop's time is that of its last turn: since then handlers have run, or a host has slept.
+     */
     uint64_t now_ns = weir__clock_now_ns();
     return due > now_ns ? (int64_t)(due - now_ns) : 0;
 }
@@ -253,7 +254,8 @@ void weir_loop_stop(weir_loop *loop)
 }
 
 /* Waits for what is still in flight: nothing may complete into memory that is gone. Bounded: a
- * descriptor that never answers its cancel is the kernel's fault, and better leaked than reused. */
+ * descriptor that never answers its cancel is a fault of the kernel, and better leaked than reused.
+ */
 static bool drain_operations(weir_loop *loop)
 {
     enum { ROUNDS = 2000 };

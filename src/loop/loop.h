@@ -54,22 +54,22 @@ struct weir_loop {
     uint32_t now_ms; /* of the loop's clock, wraps */
     uint32_t id;
     uint32_t generation; /* where the records of connections and listeners begin to count */
-    uint64_t epoch_ns;   /* now_ms counts from here */
+    uint64_t epoch_ns; /* now_ms counts from here */
     struct loop_hooks hooks[LOOP_OWNERS];
     struct wheel wheel;
-    struct list ready;                   /* struct loop_ready */
-    struct memory memory;                /* chunks of output queues and held input */
-    struct net *net;                     /* NULL until something listens or connects */
-    void (*net_turn)(weir_loop *loop);   /* flushes and deferred work of net/, once a turn */
-    void (*net_stop)(weir_loop *loop);   /* ends everything of net/; for weir_loop_free */
-    bool (*net_busy)(weir_loop *loop);   /* has deferred work: do not sleep */
+    struct list ready;     /* struct loop_ready */
+    struct memory memory;  /* chunks of output queues and held input */
+    struct net *net;       /* NULL until something listens or connects */
+    void (*net_turn)(weir_loop *loop); /* flushes and deferred work of net/, once a turn */
+    void (*net_stop)(weir_loop *loop); /* ends everything of net/; for weir_loop_free */
+    bool (*net_busy)(weir_loop *loop); /* has deferred work: do not sleep */
     void (*net_forked)(weir_loop *loop); /* in the child: closes descriptors, forgets the rest */
-    struct co_pool *coroutines;          /* NULL until one is needed */
+    struct co_pool *coroutines; /* NULL until one is needed */
     void (*coroutines_stop)(weir_loop *loop);
-    bool coroutines_ending;           /* every wait is canceled */
-    struct slab ops;                  /* struct loop_op */
+    bool coroutines_ending;  /* every wait is canceled */
+    struct slab ops;       /* struct loop_op */
     struct loop_pending *timers_root; /* precise timers: a pairing heap */
-    struct list signals;              /* struct weir_watch of weir_signal */
+    struct list signals;   /* struct weir_watch of weir_signal */
     _Atomic uint64_t signals_pending;
     struct mpsc posts;
     _Atomic bool stopping;
@@ -130,8 +130,8 @@ void loop_mail_run(weir_loop *loop);
 /* File operations and blocking calls off the loop. */
 struct loop_file;
 typedef void loop_file_fn(weir_loop *loop, int result, void *arg);
-/* Starts; fn(result) on the loop when done. The io_file is copied; its pointers stay valid until
- * fn. 0 or negative. */
+/* Starts; fn(result) on the loop when done. The io_file is copied; its pointers stay valid until fn.
+ * 0 or negative. */
 int loop_file_start(weir_loop *loop, const struct io_file *file, loop_file_fn *fn, void *arg);
 
 /* One-shot poll by the loop itself (net's waiting for writability of odd things). */
@@ -171,5 +171,6 @@ static inline void loop_ready_add(weir_loop *loop, struct loop_ready *ready)
         list_push(&loop->ready, &ready->link);
     }
 }
+
 
 #endif

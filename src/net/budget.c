@@ -48,6 +48,39 @@ static void pause_largest(weir_loop *loop)
     }
 }
 
+static void go_over(weir_loop *loop)
+{
+    static struct log_site site;
+    struct net *net = loop->net;
+    if (net->over_budget)
+        return;
+    net->over_budget = true;
+    weir__log_limited(&site, WEIR_LOG_WARN, WEIR_EFULL, 0,
+                      "loop %u holds %llu bytes for its connections, over its budget of %llu: "
+                      "reading pauses on the largest, accepting stops",
+                      loop->id, (unsigned long long)loop->memory.used_bytes,
+                      (unsigned long long)loop->memory.limit_bytes);
+    listeners_hold(loop);
+}
+
+/* After bytes have come in: a loop over its budget pauses whoever holds something and receives
+ * more, and does not wait for its next look at all of them. */
+void budget_received(weir_loop *loop, struct conn *c)
+{
+    go_over(loop);
+    if (c->phase != CONN_OPEN || holding(c) == 0 || (conn_flags(c) & CONN_PAUSED_BUDGET) != 0)
+        return;
+    loop->net->counters.budget_pauses++;
+    conn_pause(loop, c, CONN_PAUSED_BUDGET);
+}
+
+/* What a paused one had to send has gone: it holds no more than what it received while it was being
+ * paused, which only its handlers can use up. */
+void budget_drained(weir_loop *loop, struct conn *c)
+{
+    conn_unpause(loop, c, CONN_PAUSED_BUDGET);
+}
+
 static void resume_one(weir_loop *loop, struct conn *c, void *arg)
 {
     conn_unpause(loop, c, CONN_PAUSED_BUDGET);
@@ -61,7 +94,6 @@ static void resume_all(weir_loop *loop)
 
 void budget_check(weir_loop *loop)
 {
-    static struct log_site site;
     struct net *net = loop->net;
     uint64_t used = loop->memory.used_bytes, limit = loop->memory.limit_bytes;
     if (!net->over_budget && used <= limit)
@@ -74,12 +106,6 @@ void budget_check(weir_loop *loop)
     if (used <= limit || loop->now_ms - net->budget_checked_ms < BUDGET_CHECK_MS)
         return;
     net->budget_checked_ms = loop->now_ms;
-    if (!net->over_budget)
-        weir__log_limited(&site, WEIR_LOG_WARN, WEIR_EFULL, 0,
-                          "loop %u holds %llu bytes for its connections, over its budget of %llu: "
-                          "reading pauses on the largest, accepting stops",
-                          loop->id, (unsigned long long)used, (unsigned long long)limit);
-    net->over_budget = true;
-    listeners_hold(loop);
+    go_over(loop);
     pause_largest(loop);
 }

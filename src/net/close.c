@@ -114,8 +114,7 @@ void conn_fail_deadline(weir_loop *loop, struct conn *c, enum weir_deadline whic
 static void flushed(weir_loop *loop, struct conn *c)
 {
     uint32_t flags = conn_flags(c);
-    bool quiet = (flags & CONN_LAST_INPUT) != 0 && (flags & CONN_DRAINED) != 0;
-    if ((flags & CONN_PEER_ENDED) != 0 || quiet) {
+    if ((flags & CONN_PEER_ENDED) != 0 || conn_quiet(c)) {
         c->phase = CONN_STOPPING;
         return;
     }

@@ -66,6 +66,11 @@ enum conn_flags {
 /* Paused for a reason that is not the peer's: it cannot be called idle. */
 #define CONN_PAUSED_WAITING (CONN_PAUSED_BUDGET | CONN_PAUSED_PROTO | CONN_PAUSED_PIPE)
 
+/* The protocol expects no more input, and the last read emptied the socket: it can be closed without
+ * waiting for the peer. */
+#define conn_quiet(c)                                                                              \
+    ((conn_flags(c) & (CONN_LAST_INPUT | CONN_DRAINED)) == (CONN_LAST_INPUT | CONN_DRAINED))
+
 struct busy;
 struct service;
 
@@ -228,6 +233,8 @@ struct net {
     struct net_counters counters;
     bool over_budget, stopping, draining, trimming;
     uint32_t budget_checked_ms;
+    uint32_t blocks_window; /* of the line for receive blocks, to be armed in a turn */
+    uint64_t blocks_waits_seen;
     weir_timer trim_timer;
 };
 
@@ -425,5 +432,7 @@ void stats_add(void *sum, const void *stats, const weir_stat *rows, unsigned cou
 
 /* budget.c */
 void budget_check(weir_loop *loop);
+void budget_received(weir_loop *loop, struct conn *c);
+void budget_drained(weir_loop *loop, struct conn *c);
 
 #endif

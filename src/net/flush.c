@@ -325,6 +325,8 @@ static void marks_check(weir_loop *loop, struct conn *c)
     }
     if (level != OUTPUT_LOW)
         return;
+    if ((conn_flags(c) & CONN_PAUSED_BUDGET) != 0 && !conn_unsent(c))
+        budget_drained(loop, c);
     if ((conn_flags(c) & CONN_PAUSED_MARK) != 0)
         conn_unpause(loop, c, CONN_PAUSED_MARK);
     if ((conn_flags(c) & CONN_DRAIN_OWED) == 0)
@@ -360,7 +362,7 @@ void conn_flush(weir_loop *loop, struct conn *c)
         if ((conn_unsent(c) && output_unblock(loop, &c->busy->out, c->busy->inflight_bytes) < 0) ||
             ((conn_flags(c) & CONN_FILTERED) != 0 && filters_unblock(loop, c) < 0))
             conn_fail(loop, c, WEIR_WHY_LIMIT, WEIR_ENOMEM);
-        if ((conn_flags(c) & (CONN_PAUSED_MARK | CONN_DRAIN_OWED | CONN_FILTERED)) != 0 ||
+        if ((conn_flags(c) & (CONN_PAUSED_MARK | CONN_PAUSED_BUDGET | CONN_DRAIN_OWED)) != 0 ||
             c->busy != NULL)
             marks_check(loop, c);
         if (conn_wire_shut(c))

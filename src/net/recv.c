@@ -1,6 +1,6 @@
-/* Input: from the wire through the filters to the consumer, which takes what it can; the rest is held
- * and comes again. Pausing is lazy: a receive that is armed is canceled only when it brings something
- * that nobody wants yet. */
+/* Input: from the wire through the filters to the consumer, which takes what it can; the rest is
+ * held and comes again. Pausing is lazy: a receive that is armed is canceled only when it brings
+ * something that nobody wants yet. */
 #include <errno.h>
 #include <string.h>
 
@@ -20,6 +20,10 @@ void conn_recv_want(weir_loop *loop, struct conn *c)
     if (c->phase <= CONN_OPEN &&
         ((flags & CONN_PAUSED) != 0 || (c->busy != NULL && held_size(c) > c->service->hold_max)))
         return;
+    if (c->phase == CONN_FLUSHING && conn_quiet(c))
+        return; /* nothing is expected: it is closed as soon as all is sent */
+    if (loop->net->over_budget && !loop->io->eager)
+        c->fd.flags |= IO_FD_ONCE;
     int result = loop->io->ops->recv(loop->io, &c->fd, conn_token(c, IO_OP_RECV));
     if (result == IO_PENDING)
         conn_flags(c) = (flags | CONN_RECV_ARMED) & ~(uint32_t)CONN_RECV_CANCELED;
@@ -33,6 +37,10 @@ static void recv_stop(weir_loop *loop, struct conn *c)
 {
     if ((conn_flags(c) & (CONN_RECV_ARMED | CONN_RECV_CANCELED)) != CONN_RECV_ARMED)
         return;
+    /* From here on it gets a receive at a time: a multishot one fills all receive blocks with what
+     * a fast sender has, before a pause takes effect. */
+    if (!loop->io->eager)
+        c->fd.flags |= IO_FD_ONCE;
     /* If there is no room to ask it is asked again when the next bytes come. */
     if (loop->io->ops->cancel(loop->io, &c->fd, conn_token(c, IO_OP_RECV)) == 0)
         conn_flags(c) |= CONN_RECV_CANCELED;
@@ -51,9 +59,10 @@ int conn_hold(weir_loop *loop, struct conn *c, const void *data, size_t size)
         if (b->held != NULL && held + size <= b->held_room) {
             memmove(b->held, b->held + b->held_from, held);
         } else {
-            size_t room;
-            uint8_t *grown =
-                memory_take(&loop->memory, b->held == NULL ? size : (held + size) * 2, true, &room);
+            enum { SPARE_MAX = 256 << 10 };
+            size_t room, wanted = held + size;
+            size_t spare = b->held == NULL ? 0 : wanted < SPARE_MAX ? wanted : SPARE_MAX;
+            uint8_t *grown = memory_take(&loop->memory, wanted + spare, true, &room);
             if (grown == NULL)
                 return WEIR_ENOMEM;
             if (b->held != NULL) {
@@ -123,8 +132,7 @@ static void held_deliver(weir_loop *loop, struct conn *c)
         if (taken < size || b->held_from == b->held_to || conn_marked(loop, c))
             break;
     }
-    if (b != NULL && b->held != NULL &&
-        (b->held_from == b->held_to || c->phase >= CONN_FLUSHING))
+    if (b != NULL && b->held != NULL && (b->held_from == b->held_to || c->phase >= CONN_FLUSHING))
         held_given(loop, c);
 }
 
@@ -214,10 +222,12 @@ void conn_event_recv(weir_loop *loop, struct conn *c, const struct io_event *eve
     if ((event->flags & IO_MORE) == 0)
         conn_flags(c) &= ~(uint32_t)(CONN_RECV_ARMED | CONN_RECV_CANCELED);
     if (event->result > 0) {
-        if ((event->flags & IO_DRAINED) != 0)
+        if ((event->flags & IO_DRAINED) != 0) {
             conn_flags(c) |= CONN_DRAINED;
-        else
+            c->fd.flags &= (uint16_t)~IO_FD_ONCE; /* it sends what is handled at once: multishot */
+        } else {
             conn_flags(c) &= ~(uint32_t)CONN_DRAINED;
+        }
         bool first = c->received_bytes == 0;
         c->received_bytes += (uint32_t)event->result;
         c->read_ms = loop->now_ms;
@@ -229,6 +239,8 @@ void conn_event_recv(weir_loop *loop, struct conn *c, const struct io_event *eve
             weir_view view = {event->data, (uint32_t)event->result,
                               (uint32_t)WEIR_OWNER_BLOCK << WEIR_OWNER_SHIFT | event->block};
             conn_input(loop, c, view);
+            if (loop->memory.used_bytes > loop->memory.limit_bytes)
+                budget_received(loop, c);
         }
     } else if (event->result == 0) {
         input_end(loop, c);
@@ -293,13 +305,26 @@ void conn_unpause(weir_loop *loop, struct conn *c, uint32_t flag)
     conn_dirty(loop, c); /* arms the receive again */
 }
 
-/* Receive blocks came back: the line of those that wait for one is armed again, in order. */
+/* Receive blocks came back: the line of those that wait for one is armed again, in order. As many
+ * at a time as lately found one: with few blocks and a long line all but those would only find
+ * none. */
 void conn_blocks_check(weir_loop *loop)
 {
+    enum { WINDOW_LEAST = 4 };
     struct net *net = loop->net;
-    for (uint32_t left = net->lists[CONN_LIST_BLOCKS].count; left != 0; left--) {
-        if (!loop->io->ops->blocks_free(loop->io))
-            return;
+    if (!loop->io->ops->blocks_free(loop->io))
+        return;
+    bool found_none = net->counters.block_waits != net->blocks_waits_seen;
+    net->blocks_waits_seen = net->counters.block_waits;
+    net->blocks_window = found_none ? net->blocks_window / 2 : net->blocks_window * 2;
+    if (net->blocks_window < WINDOW_LEAST)
+        net->blocks_window = WINDOW_LEAST;
+    uint32_t left = net->lists[CONN_LIST_BLOCKS].count;
+    if (left > net->blocks_window)
+        left = net->blocks_window;
+    else
+        net->blocks_window = left;
+    for (; left != 0; left--) {
         struct conn *c = conn_list_first(net, CONN_LIST_BLOCKS);
         conn_list_leave(net, c);
         conn_recv_want(loop, c);

@@ -66,7 +66,9 @@ static int queue_views(weir_loop *loop, struct conn *c, struct output *out, cons
     if (c->queued_bytes + total > c->service->config.hard_cap_bytes ||
         out->count + count > LIMIT_SEGMENTS_MAX)
         return refuse_full(loop, c);
-    bool forced = c->queued_bytes + total <= c->service->config.soft_mark_bytes;
+    /* What begins below the mark is never refused by the loop's budget: whoever only answers what
+     * it reads stays in business. */
+    bool forced = c->queued_bytes <= c->service->config.soft_mark_bytes;
     struct output_end end = output_end_now(out);
     for (unsigned i = 0; i < count; i++) {
         int result = output_view(loop, c, out, views[i], forced);
