@@ -124,15 +124,18 @@ uint64_t now_ns(void);
 /* Numbers of open descriptors. */
 int fds_open(void);
 
+/* Fails, and says in what state the connections are. */
+void world_vain(struct world *w, const char *condition);
+
 /* Turns until the condition holds; fails after five seconds. */
-#define UNTIL(w, condition)                                     \
-    do {                                                        \
-        uint64_t until_ = now_ns() + 5000000000ull;             \
-        while (!(condition)) {                                  \
-            if (now_ns() > until_)                              \
-                fail_msg("waited in vain for: %s", #condition); \
-            world_turn(w);                                      \
-        }                                                       \
+#define UNTIL(w, condition)                         \
+    do {                                            \
+        uint64_t until_ = now_ns() + 5000000000ull; \
+        while (!(condition)) {                      \
+            if (now_ns() > until_)                  \
+                world_vain(w, #condition);          \
+            world_turn(w);                          \
+        }                                           \
     } while (0)
 
 /* A verb called from outside of a handler: the loop is made current around it, and no handler may
