@@ -49,6 +49,7 @@ enum conn_flags {
     CONN_LAST_INPUT = 1 << 17,    /* the protocol expects no more input */
     CONN_DRAINED = 1 << 18,       /* the last read emptied the socket */
     CONN_RESET = 1 << 19,         /* close abortively */
+    CONN_WORKING = 1 << 20,       /* the protocol is busy with a request */
     CONN_CLIENT = 1 << 21,
     CONN_FILTERED = 1 << 22,
     CONN_REFUSED = 1 << 23,       /* beyond the limit: only told so */
@@ -63,8 +64,9 @@ enum conn_flags {
 #define CONN_PAUSED                                                                                \
     (CONN_PAUSED_USER | CONN_PAUSED_MARK | CONN_PAUSED_BUDGET | CONN_PAUSED_PROTO |                \
      CONN_PAUSED_PIPE)
-/* Paused for a reason that is not the peer's: it cannot be called idle. */
-#define CONN_PAUSED_WAITING (CONN_PAUSED_BUDGET | CONN_PAUSED_PROTO | CONN_PAUSED_PIPE)
+/* Quiet for a reason that is not the peer's: it cannot be called idle. */
+#define CONN_PAUSED_WAITING                                                                        \
+    (CONN_PAUSED_BUDGET | CONN_PAUSED_PROTO | CONN_PAUSED_PIPE | CONN_WORKING)
 
 /* The protocol expects no more input, and the last read emptied the socket: it can be closed without
  * waiting for the peer. */
@@ -403,6 +405,8 @@ struct weir_protocol {
     /* Makes service->protocol for this loop; negative: an error, logged. */
     int (*start)(weir_loop *loop, struct service *service, void *arg);
     void (*free)(void *protocol);
+    /* Gives memory of a burst back; true while there is more. May be NULL. */
+    bool (*trim)(void *protocol);
 };
 struct service *service_new(struct net *net, const weir_service *config, size_t size, int *error);
 void service_ref(struct service *service);

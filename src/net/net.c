@@ -37,8 +37,12 @@ static void net_trim(weir_timer *timer, void *arg)
     bool more = memory_trim(&loop->memory);
     more |= object_pool_trim(&net->busy);
     more |= object_pool_trim(&net->sources);
-    for (struct list *link = net->services.next; link != &net->services; link = link->next)
-        more |= object_pool_trim(&weir_container(link, struct service, link)->sessions);
+    for (struct list *link = net->services.next; link != &net->services; link = link->next) {
+        struct service *service = weir_container(link, struct service, link);
+        more |= object_pool_trim(&service->sessions);
+        if (service->config.protocol != NULL && service->config.protocol->trim != NULL)
+            more |= service->config.protocol->trim(service->protocol);
+    }
     net->trimming = more;
     if (more)
         weir_timer_start(timer, weir_after(TRIM_INTERVAL_S * WEIR_S), net_trim, loop);
