@@ -2,6 +2,11 @@
  * handle: when its client is gone every verb on it returns WEIR_EGONE. Handlers run on a
  * coroutine's stack and may wait (weir_http_read, weir_http_write, weir_sleep …) while others go
  * on; with WEIR_HTTP_PLAIN they run on the loop's own stack, may not wait, and may answer later.
+ *
+ * A handler that returns without an answer is answered 500 in its stead (or with what its body was
+ * refused with); one that began an answer and did not end it aborts the connection, so that nobody
+ * takes a part for the whole. Plain handlers are waited for.
+ *
  * RFC 9110, RFC 9112. All verbs: the loop's thread only. */
 #ifndef WEIR_HTTP_H
 #define WEIR_HTTP_H
@@ -22,16 +27,17 @@ typedef void weir_http_fn(weir_exchange x, void *user);
 
 /* Zero means the default. */
 typedef struct weir_http_options {
-    uint32_t header_ms;         /* first to last byte of a head: default 10 s */
-    uint32_t body_ms;           /* less than 1 KiB of a body in this time: default 30 s */
+    uint32_t header_ms;         /* first to last byte of a head: default 10 s (408) */
+    uint32_t body_ms;           /* less than 1 KiB of a body in this time: default 30 s (408) */
     uint32_t idle_ms;           /* between requests: default 60 s */
     uint32_t line_max_bytes;    /* request line: default 8 KiB (414) */
-    uint32_t head_max_bytes;    /* head: default 16 KiB (431) */
+    uint32_t head_max_bytes;    /* head: default 16 KiB, at most 64 KiB (431) */
     uint32_t fields_max;        /* header fields: default and at most 64 (431) */
     uint64_t body_max_bytes;    /* body: default 1 MiB (413) */
     uint32_t requests_max;      /* on one connection: default no limit */
-    uint32_t stack_bytes;       /* of a handler's coroutine: default 64 KiB */
-    uint32_t handlers_max;      /* handlers that wait at the same time, on a loop: default 65 536 */
+    uint32_t stack_bytes;       /* of a coroutine, with its guard: default 64 KiB, at least 16 */
+    uint32_t handlers_max;      /* coroutines of a loop at a time: default 65 536 (503). These two
+                                 * are those of the first application on a loop */
     const char *access_log;     /* file name, "-" for standard output; default none */
     const char *access_format;  /* "common", "combined" (default), "json" */
     const char *const *headers; /* "Name: value" for every answer, NULL-terminated */
@@ -52,9 +58,12 @@ static inline weir_http_app *weir_http_app_new(const weir_http_options *options)
 }
 WEIR_API void weir_http_app_free(weir_http_app *app);
 
-/* Routes "METHOD /path": segments in braces match anything but a slash and are parameters,
- * "/files/{rest...}" at the end matches the rest. A literal segment beats a parameter. HEAD goes to
- * GET's handler where it has none of its own. 0, or WEIR_EINVALID (logged). */
+/* Routes a method and a path. Segments in braces match anything but a slash and are parameters;
+ * "/files/{rest...}" at the end matches the rest, be it empty. A literal segment beats a parameter,
+ * which beats a rest, among the routes of the request's method. Literals are compared with the
+ * decoded path. HEAD goes to GET's handler where it has none of its own; OPTIONS, 404, 405 (with
+ * Allow) and 501 are answered without one. 0, or WEIR_EINVALID (logged): malformed, there already,
+ * or the methods CONNECT and TRACE. */
 WEIR_API int weir_http_route(weir_http_app *app, const char *method, const char *pattern,
                              weir_http_fn *fn, void *user, unsigned flags);
 static inline int weir_http_get(weir_http_app *app, const char *pattern, weir_http_fn *fn,
@@ -102,7 +111,8 @@ static inline void weir_http_service(weir_http_app *app, const char *listen, wei
 /* Serves an application on one loop until a signal: weir_run with its service. */
 WEIR_API int weir_http_serve(weir_http_app *app, const char *listen);
 
-/* ---- the request: views and texts are valid until the handler returns ---- */
+/* ---- the request: views and texts are valid until the handler returns; a plain one that answers
+ * later asks again then, for they may have moved ---- */
 
 WEIR_API weir_view weir_http_method(weir_exchange x);
 WEIR_API weir_view weir_http_target(weir_exchange x); /* as it came */
@@ -112,41 +122,60 @@ WEIR_API weir_view weir_http_query(weir_exchange x);  /* without the question ma
 WEIR_API weir_view weir_http_header(weir_exchange x, const char *name);
 /* A parameter of the route, decoded, ending in NUL; "" when there is none of that name. */
 WEIR_API const char *weir_http_param(weir_exchange x, const char *name);
-/* The first value of a name in the query, decoded, ending in NUL; NULL without it. */
+/* The first value of a name in the query, decoded, ending in NUL; NULL without it, or when more
+ * than 128 KiB would be decoded for one exchange. */
 WEIR_API const char *weir_http_query_value(weir_exchange x, const char *name);
 WEIR_API weir_conn weir_http_conn(weir_exchange x);
 /* True when the client is gone: what is answered reaches nobody. */
 WEIR_API bool weir_http_aborted(weir_exchange x);
 
 /* The next bytes of the body: more than 0 with *out set until the next call, 0 at its end, or an
- * error (WEIR_EGONE, WEIR_ETIMEDOUT, WEIR_ETOOBIG, WEIR_EPROTO). Waits: not for plain handlers. */
+ * error: WEIR_ETIMEDOUT (`deadline` ended the wait: what comes can still be read; or the body came
+ * too slowly: then each further call says so), WEIR_ETOOBIG, WEIR_EPROTO (malformed, or cut),
+ * WEIR_EGONE, WEIR_ECANCELED (the loop ends). Waits: not for plain handlers, and not after the
+ * whole answer was given (WEIR_EMISUSE). Who waits for 100 Continue gets it with the first call. */
 WEIR_API int weir_http_read(weir_exchange x, weir_view *out, weir_time deadline);
-/* For plain handlers: called with each piece as it comes, at the end with size 0 and error 0, or
- * with a negative error. The view is valid during the call. */
+/* For plain handlers, once: fn is called with each piece as it comes (valid during the call), and
+ * once with size 0: error 0 at the end, else why there will be no more, as above; WEIR_ECANCELED
+ * after the whole answer. Never inside a verb. What it does not answer on an error weir does. */
 typedef void weir_http_body_fn(weir_exchange x, weir_view data, int error, void *arg);
 WEIR_API int weir_http_on_body(weir_exchange x, weir_http_body_fn *fn, void *arg);
 
 /* ---- the answer ---- */
 
-/* Adds a field to the head, before it is sent. WEIR_EINVALID: not a token or a clean value, or one
- * that weir writes itself (Content-Length, Transfer-Encoding, Connection, Keep-Alive, Date). */
+/* Adds a field to the head, before it is sent, behind those that are there. WEIR_EINVALID: not a
+ * token or a clean value, or one that weir writes itself (Content-Length, Transfer-Encoding,
+ * Connection, Keep-Alive, Date). WEIR_ETOOBIG: more than 64 KiB in all. */
 WEIR_API int weir_http_set(weir_exchange x, const char *name, const char *value);
-/* Answers with a whole body: head, body, end. `type` may be NULL when there is none. */
+/* Answers with a whole body: head, body, end. `type` may be NULL when there is none. Borrowed bytes
+ * are copied and, with what is queued already, must fit the hard cap of 1 MiB (WEIR_EFULL: nothing
+ * was queued); static and lent ones may be of any size. A lent view is given back in any case.
+ * WEIR_EMISUSE: it is answered already. WEIR_EINVALID: no status from 200 to 999, or an unclean
+ * type. */
 WEIR_API int weir_http_respond(weir_exchange x, unsigned status, const char *type, weir_view body);
 /* The same with text made as by printf, text/plain in UTF-8; at most 64 KiB. */
 WEIR_API int weir_http_text(weir_exchange x, unsigned status, const char *format, ...)
     WEIR_PRINTF(3, 4);
 /* Begins a streamed answer; `length` bytes of body, or -1: chunked (until close for HTTP/1.0). */
 WEIR_API int weir_http_begin(weir_exchange x, unsigned status, const char *type, int64_t length);
-/* Sends a piece of a streamed body; above the soft mark it waits, at most until `deadline`, or for
- * plain handlers returns WEIR_SEND_WAIT. */
+/* Sends a piece of a streamed body; above the soft mark (64 KiB unsent) it waits until half of it
+ * is left, at most until `deadline`. WEIR_ETIMEDOUT: the piece is queued all the same; only a
+ * borrowed one of more than 64 KiB, which goes in parts, may be so in part: then the answer is torn
+ * and takes nothing more. WEIR_ETOOBIG: more than was promised, nothing is queued. Plain handlers
+ * never wait: they get WEIR_SEND_WAIT, and 1 MiB of borrowed bytes unsent ends the connection; a
+ * pull source is better for them. */
 WEIR_API int weir_http_write(weir_exchange x, weir_view data, weir_time deadline);
 /* Adds a trailer to a chunked answer, before weir_http_end. */
 WEIR_API int weir_http_trailer(weir_exchange x, const char *name, const char *value);
+/* The whole answer is given. WEIR_ETORN: fewer bytes than promised; the connection is aborted. */
 WEIR_API int weir_http_end(weir_exchange x);
-/* A body from a file, or from a pull source (of `length` bytes; -1: chunked): head, body, end. */
+/* A body from a file: head, body, end. With `own_fd` weir closes it, also on error. */
 WEIR_API int weir_http_file(weir_exchange x, unsigned status, const char *type, int fd,
                             int64_t offset, uint64_t size, bool own_fd);
+/* A body from a pull source, of `length` bytes or -1: chunked. The exchange lasts until the source
+ * has ended or its client is gone, which the source is told with data NULL; when this returns an
+ * error it is told nothing. One that fails, or gives fewer bytes than promised, aborts the
+ * connection. */
 WEIR_API int weir_http_pull(weir_exchange x, unsigned status, const char *type, int64_t length,
                             weir_pull_fn *pull, void *arg);
 

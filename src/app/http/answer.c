@@ -1,4 +1,5 @@
-/* Heads of answers, written straight into the connection's output, with the body behind them. */
+/* Answers: heads, written straight into the connection's output, and bodies that are in memory
+ * whole. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -6,6 +7,7 @@
 
 #include "app/http/errorpage.h"
 #include "app/http/server.h"
+#include "proto/httpstatus.h"
 
 bool answer_possible(const struct exchange *x)
 {
@@ -13,20 +15,29 @@ bool answer_possible(const struct exchange *x)
            (conn_flags(x->conn) & CONN_OUTPUT_SHUT) == 0;
 }
 
-static struct exchange *answering(weir_exchange handle, int *result)
+struct exchange *answering(weir_exchange handle, int *result)
 {
     struct exchange *x = exchange_of(handle);
     *result = x != NULL && answer_possible(x) ? 0 : WEIR_EGONE;
     return *result == 0 ? x : NULL;
 }
 
-/* The whole answer is queued; one whose handler is not running is looked at again by the loop. */
-static void ended(struct exchange *x)
+void answer_view_return(weir_view view)
+{
+    weir_loop *loop = loop_current();
+    if (view.owner >> WEIR_OWNER_SHIFT == WEIR_OWNER_LENT && loop != NULL && loop->net != NULL)
+        loan_done(loop, view.owner & ((1u << WEIR_OWNER_SHIFT) - 1));
+}
+
+/* One whose handler is not running is looked at again by the loop. */
+void answer_ended(struct exchange *x)
 {
     x->answer = ANSWER_ENDED;
     if (!x->handler_running)
-        loop_ready_add(x->server->loop, &x->ready);
+        exchange_later(x);
 }
+
+/* ---- heads ---- */
 
 static bool bodiless(unsigned status)
 {
@@ -39,165 +50,302 @@ struct framing {
     uint64_t length;
 };
 
-static void write_framing(struct exchange *x, struct http1_writer *w, const struct framing *framing)
+/* Whether the client has asked for more already. */
+static bool input_behind(const struct exchange *x)
 {
-    const struct http_server *server = x->server;
-    if (framing->chunked)
-        http1_write_literal(w, "Transfer-Encoding: chunked\r\n");
-    else if (!framing->none)
-        http1_write_length(w, framing->length);
-    if (x->close)
-        http1_write_literal(w, "Connection: close\r\n");
-    else
-        http1_write_raw(w, server->keep_alive, server->keep_alive_size);
+    return (conn_flags(x->conn) & CONN_IN_CONSUMER) != 0 ? x->behind : http_input_held(x->conn);
 }
 
-/* Writes the head to the output with room for `extra` bytes behind it. NULL: out of memory, or a
- * value is not clean. The place behind the head; *head its size. */
-static uint8_t *write_head(struct exchange *x, struct output *out, unsigned status,
-                           const char *type, const struct framing *framing, size_t extra,
-                           size_t *head)
+/* The last moment to say that the connection closes: when the server is being stopped and nothing
+ * is left to be answered, and when a body that nobody has read is too long to be read away. */
+static void close_decide(struct exchange *x, bool whole)
+{
+    if (x->close)
+        return;
+    x->close = (x->server->loop->net->draining && !input_behind(x)) ||
+               (whole && !x->body_ended && !body_discardable(x));
+}
+
+/* The line is kept: mostly the next answer is of the same type. */
+static int type_line_make(struct http_server *server, const char *type, size_t size)
+{
+    struct http1_writer w = http1_writer_on(server->type_line, sizeof server->type_line);
+    if (size == 0 || size > HTTP_TYPE_MAX)
+        return size == 0 ? WEIR_EINVALID : WEIR_ETOOBIG;
+    server->type_size = 0;
+    http1_write_field(&w, (struct http_text){"Content-Type", 12}, (struct http_text){type, size});
+    if (w.error != 0)
+        return WEIR_EINVALID;
+    server->type_size = size;
+    return 0;
+}
+
+static int type_line(struct http_server *server, const char *type, size_t *line_size)
+{
+    static const size_t name = sizeof "Content-Type: " - 1;
+    *line_size = 0;
+    if (type == NULL)
+        return 0;
+    size_t size = strlen(type);
+    *line_size = name + size + 2;
+    if (size == server->type_size && memcmp(server->type_line + name, type, size) == 0)
+        return 0;
+    return type_line_make(server, type, size);
+}
+
+static inline uint8_t *put(uint8_t *to, const void *from, size_t size)
+{
+    memcpy(to, from, size);
+    return to + size;
+}
+
+static uint8_t *put_length(uint8_t *to, uint64_t length)
+{
+    char digits[20], *first = digits + sizeof digits;
+    to = put(to, "Content-Length: ", 16);
+    do
+        *--first = (char)('0' + length % 10);
+    while ((length /= 10) != 0);
+    to = put(to, first, (size_t)(digits + sizeof digits - first));
+    return put(to, "\r\n", 2);
+}
+
+static uint8_t *put_status(uint8_t *to, unsigned status)
+{
+    struct http_text line = http_status_line(status);
+    if (line.length != 0)
+        return put(to, line.at, line.length);
+    struct http1_writer w = http1_writer_on(to, HTTP_HEAD_ROOM);
+    http1_write_status(&w, status); /* between 200 and 999: cannot fail */
+    return w.at;
+}
+
+static uint8_t *put_framing(uint8_t *to, const struct exchange *x, const struct framing *framing)
+{
+    if (framing->chunked)
+        to = put(to, "Transfer-Encoding: chunked\r\n", 28);
+    else if (!framing->none)
+        to = put_length(to, framing->length);
+    if (x->close)
+        to = put(to, "Connection: close\r\n", 19);
+    else
+        to = put(to, x->server->keep_alive, x->server->keep_alive_size);
+    return put(to, "\r\n", 2);
+}
+
+/* Writes the head to the output with room for `extra` bytes behind it: *place is there, *size that
+ * of the head. Whatever can fail does so before the output has changed. */
+static int write_head(struct exchange *x, struct output *out, unsigned status, const char *type,
+                      const struct framing *framing, size_t extra, uint8_t **place, size_t *size)
 {
     struct http_server *server = x->server;
-    const weir_http_app *app = server->app;
-    size_t type_size = type != NULL ? strlen(type) : 0, fields = HTTP_ARENA - x->fields_from;
-    size_t room =
-        HTTP_HEAD_ROOM + type_size + x->premade_size + fields + app->extra_head_size + extra;
-    uint8_t *place = output_room(server->loop, x->conn, out, room);
-    if (place == NULL)
-        return NULL;
-    struct http1_writer w = http1_writer_on(place, room);
+    size_t type_size;
+    int result = type_line(server, type, &type_size);
+    if (result < 0)
+        return result;
     http_date(server);
-    http1_write_status(&w, status);
-    http1_write_date(&w, server->date);
-    if (type != NULL)
-        http1_write_field(&w, (struct http_text){"Content-Type", 12},
-                          (struct http_text){type, type_size});
+    size_t room =
+        HTTP_HEAD_ROOM + server->lines_size + type_size + x->premade_size + x->fields_size + extra;
+    uint8_t *at = output_room(server->loop, x->conn, out, room), *begin = at;
+    if (at == NULL)
+        return WEIR_ENOMEM;
+    at = put_status(at, status);
+    at = put(at, server->lines, server->lines_size);
+    if (type_size != 0)
+        at = put(at, server->type_line, type_size);
     if (x->premade_size != 0)
-        http1_write_raw(&w, x->premade, x->premade_size);
-    if (fields != 0)
-        http1_write_raw(&w, x->room->arena + x->fields_from, fields);
-    if (app->extra_head_size != 0)
-        http1_write_raw(&w, app->extra_head, app->extra_head_size);
-    write_framing(x, &w, framing);
-    ssize_t size = http1_write_end(&w);
-    if (size < 0)
-        return NULL;
-    *head = (size_t)size;
+        at = put(at, x->premade, x->premade_size);
+    if (x->fields_size != 0)
+        at = put(at, x->fields, x->fields_size);
+    at = put_framing(at, x, framing);
     x->status = (uint16_t)status;
-    return place + size;
+    *place = at;
+    *size = (size_t)(at - begin);
+    return 0;
 }
 
-static bool head_method(const struct exchange *x)
+static int answer_check(const struct exchange *x, unsigned status)
 {
-    return x->request.method == HTTP_HEAD && !x->refusal;
+    if (x->answer != ANSWER_NONE)
+        return WEIR_EMISUSE;
+    return status < 200 || status > 999 ? WEIR_EINVALID : 0;
 }
 
-static int out_of(struct exchange *x, int error)
+int answer_begin(struct exchange *x, unsigned status, const char *type, int64_t length)
 {
-    return error == 0 ? WEIR_ENOMEM : error;
+    struct conn *c = x->conn;
+    bool none = bodiless(status);
+    struct framing framing = {.none = none || length < 0,
+                              .chunked = length < 0 && !none,
+                              .length = length > 0 ? (uint64_t)length : 0};
+    uint8_t *place;
+    size_t size;
+    int result = answer_check(x, status);
+    if (result < 0)
+        return result;
+    if (framing.chunked && x->request.minor == 0) {
+        framing.chunked = false; /* HTTP/1.0: the end of the connection is the end of the body */
+        x->close = true;
+    }
+    close_decide(x, false);
+    struct output *out = conn_output(x->server->loop, c);
+    result =
+        out != NULL ? write_head(x, out, status, type, &framing, 0, &place, &size) : WEIR_ENOMEM;
+    if (result < 0)
+        return result;
+    output_wrote(c, out, size);
+    conn_dirty(x->server->loop, c);
+    x->answer = ANSWER_BEGUN;
+    x->chunked = framing.chunked;
+    x->head_only = none || x->request.method == HTTP_HEAD;
+    x->answer_left = length >= 0 && !x->head_only ? (uint64_t)length : UINT64_MAX;
+    return 0;
+}
+
+/* ---- whole answers ---- */
+
+/* How a body gets into the output: not at all, behind its head in one piece, or as a segment. */
+enum carriage { CARRIED_NOT, CARRIED_COPIED, CARRIED_QUEUED };
+
+static enum carriage carriage_of(const struct exchange *x, const struct framing *framing,
+                                 weir_view body)
+{
+    enum { COPIED_MAX = 16384, STATIC_COPIED_MAX = 1024 };
+    unsigned owner = body.owner >> WEIR_OWNER_SHIFT;
+    if (framing->none || x->request.method == HTTP_HEAD || body.size == 0)
+        return CARRIED_NOT;
+    if (owner == WEIR_OWNER_LENT)
+        return CARRIED_QUEUED;
+    return body.size <= (owner == WEIR_OWNER_STATIC ? STATIC_COPIED_MAX : COPIED_MAX)
+               ? CARRIED_COPIED
+               : CARRIED_QUEUED;
+}
+
+/* Whether the body fits below the hard cap; what is static or lent is not counted. */
+static bool body_fits(const struct conn *c, weir_view body)
+{
+    enum { HEAD = 4096 };
+    unsigned owner = body.owner >> WEIR_OWNER_SHIFT;
+    return owner == WEIR_OWNER_STATIC || owner == WEIR_OWNER_LENT ||
+           c->queued_bytes + (uint64_t)body.size + HEAD <= c->service->config.hard_cap_bytes;
+}
+
+static int whole_queue(struct exchange *x, struct output *out, unsigned status, const char *type,
+                       weir_view body)
+{
+    weir_loop *loop = x->server->loop;
+    struct conn *c = x->conn;
+    struct framing framing = {.none = bodiless(status),
+                              .length = status == 205 ? 0 : body.size}; /* RFC 9110 15.3.6 */
+    enum carriage carriage = status == 205 ? CARRIED_NOT : carriage_of(x, &framing, body);
+    size_t copied = carriage == CARRIED_COPIED ? body.size : 0, size;
+    uint8_t *place;
+    close_decide(x, true);
+    int result = write_head(x, out, status, type, &framing, copied, &place, &size);
+    if (result < 0)
+        return result;
+    if (copied != 0)
+        memcpy(place, body.data, copied);
+    output_wrote(c, out, size + copied);
+    conn_dirty(loop, c);
+    x->answer_bytes = carriage != CARRIED_NOT ? body.size : 0;
+    if (carriage == CARRIED_QUEUED)
+        result = output_view(loop, c, out, body, true);
+    else
+        answer_view_return(body);
+    if (result < 0) { /* the head is queued already */
+        x->answer = ANSWER_BEGUN;
+        conn_fail(loop, c, WEIR_WHY_LIMIT, result);
+        return result;
+    }
+    answer_ended(x);
+    return 0;
 }
 
 int answer_whole(struct exchange *x, unsigned status, const char *type, weir_view body)
 {
-    enum { COPIED_MAX = 16384 };
-    weir_loop *loop = x->server->loop;
-    struct conn *c = x->conn;
-    unsigned owner = body.owner >> WEIR_OWNER_SHIFT;
-    if (x->answer != ANSWER_NONE)
-        return WEIR_EMISUSE;
-    if (owner == WEIR_OWNER_NONE)
-        return WEIR_ENOMEM;
-    struct output *out = conn_output(loop, c);
-    bool lent = owner == WEIR_OWNER_LENT, fixed = lent || owner == WEIR_OWNER_STATIC;
-    if (out == NULL)
-        return WEIR_ENOMEM;
-    if (!fixed && c->queued_bytes + (uint64_t)body.size + HTTP_HEAD_ROOM * 8 >
-                      c->service->config.hard_cap_bytes)
-        return WEIR_EFULL;
-    struct framing framing = {.none = bodiless(status), .length = body.size};
-    bool carried = !framing.none && !head_method(x) && body.size != 0;
-    bool copied = carried && !lent && body.size <= (fixed ? 1024 : COPIED_MAX);
-    size_t head;
-    uint8_t *place = write_head(x, out, status, type, &framing, copied ? body.size : 0, &head);
-    if (place == NULL)
-        return out_of(x, 0);
-    if (copied)
-        memcpy(place, body.data, body.size);
-    output_wrote(c, out, head + (copied ? body.size : 0));
-    int result = carried && !copied ? output_view(loop, c, out, body, true) : 0;
-    if (!carried && lent)
-        loan_done(loop, body.owner & ((1u << WEIR_OWNER_SHIFT) - 1));
-    x->answer_bytes = carried ? body.size : 0;
-    conn_dirty(loop, c);
-    if (result < 0) { /* the head is queued already */
-        conn_fail(loop, c, WEIR_WHY_LIMIT, result);
-        return result;
-    }
-    ended(x);
-    return 0;
+    int result = answer_check(x, status);
+    if (result == 0 && body.owner >> WEIR_OWNER_SHIFT == WEIR_OWNER_NONE)
+        result = WEIR_ENOMEM;
+    if (result == 0 && !body_fits(x->conn, body))
+        result = WEIR_EFULL;
+    struct output *out = result == 0 ? conn_output(x->server->loop, x->conn) : NULL;
+    if (result == 0)
+        result = out != NULL ? whole_queue(x, out, status, type, body) : WEIR_ENOMEM;
+    if (result < 0)
+        answer_view_return(body);
+    return result;
 }
 
 int answer_error(struct exchange *x, unsigned status, const char *cause, const char *fix)
 {
     char page[ERRORPAGE_MAX];
-    size_t size = weir__errorpage_write((int)status, cause, fix, page);
-    if (x->conn == NULL || x->conn->phase != CONN_OPEN)
+    if (!answer_possible(x))
         return WEIR_EGONE;
+    size_t size = weir__errorpage_write((int)status, cause, fix, page);
     int result = answer_whole(x, status, ERRORPAGE_TYPE, weir_bytes(page, size));
     if (result < 0 && x->answer == ANSWER_NONE)
         conn_fail(x->server->loop, x->conn, WEIR_WHY_LIMIT, result);
     return result;
 }
 
-int answer_begin(struct exchange *x, unsigned status, const char *type, int64_t length)
+/* ---- fields ---- */
+
+/* Room for `size` more bytes of fields: in the room's own place, then in chunks. */
+static char *fields_room(struct exchange *x, size_t size)
 {
-    struct conn *c = x->conn;
-    struct output *out = conn_output(x->server->loop, c);
-    struct framing framing = {.none = bodiless(status) || length < 0,
-                              .chunked = length < 0 && !bodiless(status),
-                              .length = length > 0 ? (uint64_t)length : 0};
-    size_t head;
-    if (x->answer != ANSWER_NONE)
-        return WEIR_EMISUSE;
-    if (framing.chunked && x->request.minor == 0 && !x->refusal) {
-        framing.chunked = false; /* HTTP/1.0: the end of the connection is the end of the body */
-        x->close = true;
+    struct memory *memory = &x->server->loop->memory;
+    if (size > x->fields_room - x->fields_size) {
+        size_t room;
+        char *grown = memory_take(memory, (x->fields_size + size) * 2, true, &room);
+        if (grown == NULL)
+            return NULL;
+        memcpy(grown, x->fields, x->fields_size);
+        if (x->fields != x->room->fields)
+            memory_give(memory, x->fields, x->fields_room);
+        x->fields = grown;
+        x->fields_room = (uint32_t)room;
     }
-    if (out == NULL || write_head(x, out, status, type, &framing, 0, &head) == NULL)
+    return x->fields + x->fields_size;
+}
+
+bool field_own(struct http_text name)
+{
+    static const char *const own[] = {"content-length", "transfer-encoding", "connection",
+                                      "keep-alive", "date"};
+    for (unsigned i = 0; i < sizeof own / sizeof *own; i++) {
+        if (strlen(own[i]) == name.length && strncasecmp(name.at, own[i], name.length) == 0)
+            return true;
+    }
+    return false;
+}
+
+int field_add(struct exchange *x, const char *name, struct http_text value)
+{
+    size_t name_size = strlen(name);
+    if (field_own((struct http_text){name, name_size}))
+        return WEIR_EINVALID;
+    if (name_size > HTTP_FIELDS_MAX || value.length > HTTP_FIELDS_MAX ||
+        x->fields_size + name_size + value.length + 4 > HTTP_FIELDS_MAX)
+        return WEIR_ETOOBIG;
+    size_t size = name_size + value.length + 4;
+    char *place = fields_room(x, size);
+    if (place == NULL)
         return WEIR_ENOMEM;
-    output_wrote(c, out, head);
-    conn_dirty(x->server->loop, c);
-    x->answer = ANSWER_BEGUN;
-    x->chunked = framing.chunked;
-    x->head_only = head_method(x) || bodiless(status);
-    x->answer_left = length >= 0 && !bodiless(status) ? (uint64_t)length : UINT64_MAX;
-    if (x->head_only)
-        x->answer_left = UINT64_MAX;
+    struct http1_writer w = http1_writer_on(place, size);
+    http1_write_field(&w, (struct http_text){name, name_size}, value);
+    if (w.error != 0)
+        return WEIR_EINVALID;
+    x->fields_size += (uint32_t)size;
     return 0;
 }
 
 int answer_field(struct exchange *x, const char *name, struct http_text value)
 {
-    static const char *const own[] = {"content-length", "transfer-encoding", "connection",
-                                      "keep-alive", "date"};
-    if (x->answer != ANSWER_NONE)
-        return WEIR_EMISUSE;
-    for (unsigned i = 0; i < sizeof own / sizeof *own; i++) {
-        if (strcasecmp(name, own[i]) == 0)
-            return WEIR_EINVALID;
-    }
-    size_t name_size = strlen(name), size = name_size + value.length + 4;
-    if (size > x->fields_from - x->arena_used)
-        return WEIR_ETOOBIG;
-    char *place = x->room->arena + x->fields_from - size;
-    struct http1_writer w = http1_writer_on(place, size);
-    http1_write_field(&w, (struct http_text){name, name_size}, value);
-    if (w.error != 0)
-        return WEIR_EINVALID;
-    x->fields_from -= (uint32_t)size;
-    return 0;
+    return x->answer != ANSWER_NONE ? WEIR_EMISUSE : field_add(x, name, value);
 }
+
+/* ---- verbs ---- */
 
 int weir_http_set(weir_exchange handle, const char *name, const char *value)
 {
@@ -214,13 +362,9 @@ int weir_http_respond(weir_exchange handle, unsigned status, const char *type, w
 {
     int result;
     struct exchange *x = answering(handle, &result);
-    if (x != NULL && (status < 200 || status > 999))
-        result = WEIR_EINVALID;
-    if (result == 0)
-        result = answer_whole(x, status, type, body);
-    if (result < 0 && body.owner >> WEIR_OWNER_SHIFT == WEIR_OWNER_LENT && loop_current() != NULL &&
-        (x == NULL || x->answer == ANSWER_NONE))
-        loan_done(loop_current(), body.owner & ((1u << WEIR_OWNER_SHIFT) - 1));
+    if (x != NULL)
+        return answer_whole(x, status, type, body);
+    answer_view_return(body);
     return result;
 }
 
@@ -237,8 +381,10 @@ int weir_http_text(weir_exchange handle, unsigned status, const char *format, ..
     if ((size_t)size < sizeof text)
         return weir_http_respond(handle, status, type, weir_bytes(text, (size_t)size));
     weir_loop *loop = loop_current();
+    if (loop == NULL)
+        return WEIR_EGONE;
     size_t room;
-    char *chunk = loop != NULL ? memory_take(&loop->memory, (size_t)size + 1, false, &room) : NULL;
+    char *chunk = memory_take(&loop->memory, (size_t)size + 1, true, &room);
     if (chunk == NULL)
         return WEIR_ENOMEM;
     va_start(args, format);
@@ -247,90 +393,4 @@ int weir_http_text(weir_exchange handle, unsigned status, const char *format, ..
     int result = weir_http_respond(handle, status, type, weir_bytes(chunk, (size_t)size));
     memory_give(&loop->memory, chunk, room);
     return result;
-}
-
-int weir_http_begin(weir_exchange handle, unsigned status, const char *type, int64_t length)
-{
-    int result;
-    struct exchange *x = answering(handle, &result);
-    if (x == NULL)
-        return result;
-    if (status < 200 || status > 999)
-        return WEIR_EINVALID;
-    return answer_begin(x, status, type, length);
-}
-
-static int write_piece(struct exchange *x, weir_view data)
-{
-    weir_conn conn = conn_handle(x->server->loop, x->conn);
-    if (!x->chunked)
-        return weir_send(conn, data);
-    uint8_t head[HTTP1_CHUNK_HEAD_MAX];
-    size_t size = http1_chunk_head(head, data.size);
-    weir_view pieces[] = {weir_bytes(head, size), data, weir_static("\r\n", 2)};
-    return weir_sendv(conn, pieces, 3);
-}
-
-int weir_http_write(weir_exchange handle, weir_view data, weir_time deadline)
-{
-    int result;
-    struct exchange *x = answering(handle, &result);
-    if (x == NULL)
-        return result;
-    if (x->answer != ANSWER_BEGUN)
-        return WEIR_EMISUSE;
-    if (data.size == 0 || x->head_only)
-        return 0;
-    if (!x->chunked && data.size > x->answer_left)
-        return WEIR_ETOOBIG;
-    result = write_piece(x, data);
-    if (result < 0)
-        return result;
-    x->answer_bytes += data.size;
-    if (!x->chunked && x->answer_left != UINT64_MAX)
-        x->answer_left -= data.size;
-    if (result == WEIR_SEND_WAIT && !x->plain)
-        result = exchange_wait(x, WAIT_DRAIN, deadline);
-    return result;
-}
-
-int weir_http_trailer(weir_exchange handle, const char *name, const char *value)
-{
-    int result;
-    struct exchange *x = answering(handle, &result);
-    if (x == NULL)
-        return result;
-    if (x->answer != ANSWER_BEGUN || !x->chunked)
-        return WEIR_EMISUSE;
-    uint8_t answer = x->answer;
-    x->answer = ANSWER_NONE; /* the place of the head's fields takes the trailers' */
-    if (!x->trailers)
-        x->fields_from = HTTP_ARENA;
-    x->trailers = true;
-    result = weir_http_set(handle, name, value);
-    x->answer = answer;
-    return result;
-}
-
-int weir_http_end(weir_exchange handle)
-{
-    int result;
-    struct exchange *x = answering(handle, &result);
-    if (x == NULL)
-        return result;
-    if (x->answer != ANSWER_BEGUN)
-        return WEIR_EMISUSE;
-    if (!x->chunked && x->answer_left != 0 && x->answer_left != UINT64_MAX)
-        return WEIR_ETORN; /* fewer bytes than were promised */
-    if (x->chunked && !x->head_only) {
-        weir_conn conn = conn_handle(x->server->loop, x->conn);
-        size_t fields = x->trailers ? HTTP_ARENA - x->fields_from : 0;
-        weir_view end[] = {weir_bytes("0\r\n", 3),
-                           weir_bytes(x->room->arena + x->fields_from, fields),
-                           weir_bytes("\r\n", 2)};
-        result = weir_sendv(conn, end, 3);
-    }
-    if (result >= 0)
-        ended(x);
-    return result < 0 ? result : 0;
 }

@@ -1,6 +1,7 @@
 /* An application: options, routes, and how it becomes a service. */
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "app/http/accesslog.h"
 #include "app/http/server.h"
@@ -19,8 +20,25 @@ static void defaults(weir_http_options *o)
     limit_default(&o->handlers_max, HTTP_HANDLERS_MAX);
     if (o->body_max_bytes == 0)
         o->body_max_bytes = HTTP_BODY_BYTES;
+}
+
+static int option_refused(const char *text)
+{
+    weir__log(WEIR_LOG_ERROR, WEIR_EINVALID, 0, "HTTP options: %s", text);
+    return WEIR_EINVALID;
+}
+
+static int options_check(const weir_http_options *o)
+{
     if (o->fields_max > HTTP1_FIELDS)
-        o->fields_max = HTTP1_FIELDS;
+        return option_refused("fields_max is more than 64");
+    if (o->head_max_bytes > HTTP_HEAD_MAX)
+        return option_refused("head_max_bytes is more than 65536");
+    if (o->line_max_bytes > o->head_max_bytes)
+        return option_refused("line_max_bytes is more than head_max_bytes");
+    if (o->stack_bytes < HTTP_STACK_MIN)
+        return option_refused("stack_bytes is less than 16384");
+    return 0;
 }
 
 static int extra_add(weir_http_app *app, struct http_text name, struct http_text value)
@@ -42,13 +60,12 @@ static int extra_add(weir_http_app *app, struct http_text name, struct http_text
  * second length would let somebody smuggle an answer past a proxy. */
 static bool is_of_answers(struct http_text name)
 {
-    static const char *const own[] = {
-        "content-length", "transfer-encoding", "connection",       "keep-alive", "date",
-        "content-type",   "content-range",     "content-encoding", "etag",       "last-modified"};
+    static const char *const own[] = {"content-type", "content-range", "content-encoding", "etag",
+                                      "last-modified"};
     for (unsigned i = 0; i < sizeof own / sizeof *own; i++)
         if (strlen(own[i]) == name.length && strncasecmp(own[i], name.at, name.length) == 0)
             return true;
-    return false;
+    return field_own(name);
 }
 
 static int header_take(weir_http_app *app, const char *header)
@@ -77,6 +94,9 @@ static int headers_take(weir_http_app *app)
     if (o->server_name != NULL)
         result = extra_add(app, (struct http_text){"Server", 6},
                            (struct http_text){o->server_name, strlen(o->server_name)});
+    if (result < 0)
+        weir__log(WEIR_LOG_ERROR, result, 0, "\"%s\" cannot be the value of a field",
+                  o->server_name);
     for (unsigned i = 0; result == 0 && o->headers != NULL && o->headers[i] != NULL; i++)
         result = header_take(app, o->headers[i]);
     return result;
@@ -94,7 +114,9 @@ weir_http_app *weir__http_app_new(const weir_http_options *options, size_t size)
     app->limits = (struct http1_limits){
         .line_bytes = o->line_max_bytes, .head_bytes = o->head_max_bytes, .fields = o->fields_max};
     app->routes = route_tree_new();
-    int result = app->routes != NULL ? headers_take(app) : WEIR_ENOMEM;
+    int result = options_check(o);
+    if (result == 0)
+        result = app->routes != NULL ? headers_take(app) : WEIR_ENOMEM;
     if (result == 0 && o->access_log != NULL)
         result = accesslog_open(app);
     if (result < 0) {
@@ -127,15 +149,20 @@ int weir_http_route(weir_http_app *app, const char *method, const char *pattern,
     return result;
 }
 
-void weir__http_service(weir_http_app *app, const char *listen, weir_service *out, size_t size)
+weir_view http_busy_answer(void)
 {
     static const char busy[] = "HTTP/1.1 503 Service Unavailable\r\n"
                                "Content-Type: text/plain; charset=utf-8\r\n"
                                "Content-Length: 56\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
                                "503 Service Unavailable\ncause: too many connections now\n";
+    return weir_static(busy, sizeof busy - 1);
+}
+
+void weir__http_service(weir_http_app *app, const char *listen, weir_service *out, size_t size)
+{
     weir_service service = {.listen = listen,
                             .overload = WEIR_OVERLOAD_ANSWER,
-                            .overload_answer = weir_static(busy, sizeof busy - 1),
+                            .overload_answer = http_busy_answer(),
                             .idle_ms = app->options.idle_ms,
                             .protocol = &http_protocol,
                             .protocol_arg = app};

@@ -5,48 +5,98 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 
-static void handler_finished(weir_loop *loop, struct loop_ready *ready)
+enum { GENERATION_LAST = (1 << SLAB_GENERATION_BITS) - 1 };
+
+/* What verbs leave to be done: a wake, or a step. */
+static void exchange_ready(weir_loop *loop, struct loop_ready *ready)
 {
-    exchange_step(weir_container(ready, struct exchange, ready));
+    struct exchange *x = weir_container(ready, struct exchange, ready);
+    if (x->woken && x->co != NULL) {
+        exchange_wake(x, x->wake_value);
+        return;
+    }
+    x->woken = false;
+    if (x->body_ended && x->on_body != NULL)
+        body_tell_end(x, x->body_error);
+    exchange_step(x);
+}
+
+void exchange_later(struct exchange *x)
+{
+    loop_ready_add(x->server->loop, &x->ready);
+}
+
+static struct exchange *exchange_new(struct http_shared *shared)
+{
+    uint32_t slot;
+    struct exchange *x = slab_take(&shared->exchanges, &slot);
+    if (x == NULL)
+        return NULL;
+    x->room = object_take(&shared->rooms);
+    if (x->room == NULL) {
+        slab_give(&shared->exchanges, slot);
+        return NULL;
+    }
+    x->slot = slot;
+    x->request.fields.row = x->room->rows;
+    x->request.fields.capacity = HTTP1_FIELDS;
+    x->ready.run = exchange_ready;
+    list_init(&x->ready.link);
+    list_init(&x->waiting);
+    return x;
 }
 
 struct exchange *exchange_take(struct http_server *server, struct conn *c)
 {
-    uint32_t slot;
-    struct exchange *x = slab_take(&server->shared->exchanges, &slot);
-    if (x == NULL)
+    struct http_shared *shared = server->shared;
+    struct exchange *x = shared->spare;
+    if (x != NULL)
+        shared->spare = NULL;
+    else if ((x = exchange_new(shared)) == NULL)
         return NULL;
-    x->room = object_take(&server->shared->rooms);
-    if (x->room == NULL) {
-        slab_give(&server->shared->exchanges, slot);
-        return NULL;
-    }
-    server->exchanges++;
-    x->slot = slot;
+    size_t from = offsetof(struct exchange, arena_used);
+    memset((char *)x + from, 0, sizeof *x - from);
     x->server = server;
     x->conn = c;
-    x->fields_from = HTTP_ARENA;
-    x->ready.run = handler_finished;
-    x->request.fields.row = x->room->rows;
-    x->request.fields.capacity = HTTP1_FIELDS;
+    x->fields = x->room->fields;
+    x->fields_room = HTTP_FIELDS;
+    x->request.fields.base = NULL; /* nothing is parsed yet */
+    server->exchanges++;
     return x;
 }
 
+static void chunks_give(struct exchange *x)
+{
+    struct memory *memory = &x->server->loop->memory;
+    body_piece_give(x);
+    if (x->fields != x->room->fields)
+        memory_give(memory, x->fields, x->fields_room);
+    while (x->more != NULL) {
+        struct arena_more *next = x->more->next;
+        memory_give(memory, x->more, x->more->room);
+        x->more = next;
+    }
+}
+
+/* The last one that ended is kept as it is for the next request: only its handle becomes stale. */
 void exchange_give(struct exchange *x)
 {
     struct http_server *server = x->server;
-    struct memory *memory = &server->loop->memory;
-    if (x->big_head != NULL)
-        memory_give(memory, x->big_head, x->big_head_room);
-    if (x->piece != NULL)
-        memory_give(memory, x->piece, x->piece_room);
-    if (x->ready.link.next != NULL)
+    struct http_shared *shared = server->shared;
+    if (x->more != NULL || x->piece != NULL || x->fields != x->room->fields)
+        chunks_give(x);
+    if (!list_empty(&x->ready.link))
         list_remove(&x->ready.link);
-    if (x->waiting.next != NULL)
+    if (!list_empty(&x->waiting))
         list_remove(&x->waiting);
-    object_give(&server->shared->rooms, x->room);
     server->exchanges--;
-    slab_give(&server->shared->exchanges, x->slot);
+    if (shared->spare == NULL && x->head.generation != GENERATION_LAST) {
+        x->head.generation++;
+        shared->spare = x;
+        return;
+    }
+    object_give(&shared->rooms, x->room);
+    slab_give(&shared->exchanges, x->slot);
 }
 
 /* A handle is the loop, the exchange's slot and generation. */
@@ -93,25 +143,56 @@ struct http_shared *exchange_share(weir_loop *loop)
     shared->refs = 1;
     object_pool_init(&shared->rooms, sizeof(struct room));
     if (slab_init(&shared->exchanges, (sizeof(struct exchange) + 63) / 64 * 64,
-                  HTTP_EXCHANGES_MAX) == 0)
+                  HTTP_EXCHANGES_MAX) == 0) {
+        slab_begin_at(&shared->exchanges, loop->generation);
         return shared;
+    }
     weir__free(shared);
     return NULL;
 }
 
-void exchange_unshare(struct http_shared *shared)
+void exchange_unshare(weir_loop *loop, struct http_shared *shared)
 {
     if (shared == NULL || --shared->refs != 0)
         return;
+    if (shared->spare != NULL) {
+        object_give(&shared->rooms, shared->spare->room);
+        slab_give(&shared->exchanges, shared->spare->slot);
+    }
+    /* Those of a later server count on, so that a handle of this one's stays stale. */
+    uint32_t generation = slab_generation_next(&shared->exchanges);
+    if (generation > loop->generation)
+        loop->generation = generation;
     slab_free(&shared->exchanges);
     object_pool_end(&shared->rooms);
     weir__free(shared);
 }
 
+/* Beyond the arena: from a chunk, of which there may be several. */
+static void *alloc_more(struct exchange *x, size_t size)
+{
+    struct arena_more *more = x->more;
+    if (more == NULL || size > more->room - more->used) {
+        size_t room, wanted = size + sizeof *more;
+        if (size > HTTP_ARENA_MAX - x->more_bytes)
+            return NULL;
+        more = memory_take(&x->server->loop->memory, wanted, true, &room);
+        if (more == NULL)
+            return NULL;
+        *more = (struct arena_more){x->more, (uint32_t)room, sizeof *more};
+        x->more = more;
+        x->more_bytes += (uint32_t)size;
+    }
+    void *memory = (char *)more + more->used;
+    more->used += (uint32_t)size;
+    return memory;
+}
+
 void *exchange_alloc(struct exchange *x, size_t size)
 {
-    if (size > x->fields_from - x->arena_used)
-        return NULL;
+    size = (size + 7) & ~(size_t)7;
+    if (size > HTTP_ARENA - x->arena_used)
+        return alloc_more(x, size);
     void *memory = x->room->arena + x->arena_used;
     x->arena_used += (uint32_t)size;
     return memory;
@@ -120,18 +201,12 @@ void *exchange_alloc(struct exchange *x, size_t size)
 bool exchange_keep_head(struct exchange *x)
 {
     struct http1_fields *fields = &x->request.fields;
-    uint32_t size = x->request.head_bytes;
     if (fields->base == NULL || x->head_kept)
         return true;
-    /* Half of the arena at most: the rest is for parameters and the answer's fields. */
-    void *copy = size <= HTTP_ARENA / 2 ? exchange_alloc(x, size) : NULL;
-    if (copy == NULL) {
-        x->big_head = memory_take(&x->server->loop->memory, size, false, &x->big_head_room);
-        copy = x->big_head;
-    }
+    void *copy = exchange_alloc(x, x->request.head_bytes);
     if (copy == NULL)
         return false;
-    memcpy(copy, fields->base, size);
+    memcpy(copy, fields->base, x->request.head_bytes);
     fields->base = copy;
     x->head_kept = true;
     return true;
@@ -144,74 +219,96 @@ static void handler_main(void *arg)
     x->route.fn(exchange_handle(x), x->route.user);
     x->handler_running = false;
     if (x->detached)
-        loop_ready_add(x->server->loop, &x->ready);
+        exchange_later(x);
+}
+
+static void answer_busy(struct exchange *x, const char *cause)
+{
+    x->handler_running = false;
+    answer_field(x, "Retry-After", (struct http_text){"1", 1});
+    answer_error(x, 503, cause, "try again in a moment");
 }
 
 void exchange_run(struct exchange *x)
 {
-    x->plain = (x->route.flags & WEIR_HTTP_PLAIN) != 0;
     x->handler_running = true;
-    if (x->plain) {
+    if ((x->route.flags & WEIR_HTTP_PLAIN) != 0) {
+        x->plain = true;
         x->route.fn(exchange_handle(x), x->route.user);
         x->handler_running = false;
-        if (x->answer != ANSWER_ENDED && x->conn != NULL && !exchange_keep_head(x))
-            answer_error(x, 503, "out of memory", NULL);
+        if (x->answer != ANSWER_ENDED && !exchange_keep_head(x)) {
+            if (x->answer == ANSWER_NONE)
+                answer_busy(x, "out of memory");
+            else
+                conn_fail(x->server->loop, x->conn, WEIR_WHY_LIMIT, WEIR_ENOMEM);
+        }
         return;
     }
-    int result =
-        exchange_keep_head(x) ? co_run(x->server->coroutines, handler_main, x) : WEIR_ENOMEM;
+    if (!exchange_keep_head(x)) {
+        answer_busy(x, "out of memory");
+        return;
+    }
+    int result = co_run(x->server->coroutines, handler_main, x);
     if (result == 0) {
         x->detached = true;
         x->server->waited++;
         list_push(&x->server->waiting, &x->waiting);
     } else if (result < 0) {
-        x->handler_running = false;
-        answer_error(x, 503, "too many requests are being worked on", "try again in a moment");
+        answer_busy(x, "too many requests are being worked on");
     }
 }
 
-/* What became of a handler that has returned without a whole answer. */
+/* What became of a handler that has returned without a whole answer. One that was begun is not
+ * ended for it: nobody should take a part for the whole. */
 static void answer_complete(struct exchange *x)
 {
     if (x->answer == ANSWER_NONE)
         answer_error(x, x->body_status != 0 ? x->body_status : 500,
                      x->body_status != 0 ? NULL : "the handler gave no answer", NULL);
-    else if (x->answer == ANSWER_BEGUN && weir_http_end(exchange_handle(x)) < 0 && x->conn != NULL)
+    else if (x->answer_left == 0)
+        answer_ended(x); /* all that was promised */
+    else
         conn_fail(x->server->loop, x->conn, WEIR_WHY_ERROR, WEIR_ETORN);
 }
 
-bool exchange_step(struct exchange *x)
+/* The last step: the connection goes on with its next request, or closes. */
+static void exchange_over(struct exchange *x)
 {
     struct http_server *server = x->server;
+    struct conn *c = x->conn;
+    bool close = x->close, body_ended = x->body_ended;
+    if (x->detached)
+        net_trim_later(server->loop); /* stacks and rooms that a burst needed */
+    exchange_give(x);
+    if (close)
+        http_closes(server, c, body_ended);
+    else
+        http_goes_on(server, c);
+}
+
+void exchange_step(struct exchange *x)
+{
     if (x->handler_running)
-        return false;
+        return;
     if (x->conn == NULL) {
         exchange_give(x);
-        return true;
+        return;
     }
-    if (!x->plain && x->answer != ANSWER_ENDED)
+    if (x->answer < ANSWER_SOURCE && !x->plain)
         answer_complete(x);
-    if (x->conn == NULL || x->answer != ANSWER_ENDED)
-        return false;
-    struct conn *c = x->conn;
-    accesslog_add(x); /* now: the head may not be there any more when the body has been read away */
+    if (x->answer != ANSWER_ENDED)
+        return; /* goes on later; or the connection has failed, and ends it */
+    if (!x->body_told && x->on_body != NULL)
+        body_tell_end(x, WEIR_ECANCELED);
+    accesslog_add(x); /* now: the head may be gone when the body has been read away */
     if (!x->body_ended && !x->close) {
-        if (body_discardable(x))
-            return false; /* body_feed reads it away and comes here again */
+        if (body_discardable(x)) {
+            body_want(x); /* body_feed reads it away and comes here again */
+            return;
+        }
         x->close = true;
     }
-    bool close = x->close, body_ended = x->body_ended;
-    struct http_conn *h = c->session;
-    exchange_give(x);
-    if (!close) {
-        http_goes_on(server->loop, c);
-        return true;
-    }
-    h->exchange = 0;
-    if (body_ended && !h->refused)
-        conn_flags(c) |= CONN_LAST_INPUT;
-    conn_close(server->loop, c);
-    return true;
+    exchange_over(x);
 }
 
 void exchange_abandon(struct exchange *x)
@@ -219,10 +316,11 @@ void exchange_abandon(struct exchange *x)
     accesslog_add(x);
     x->conn = NULL;
     x->close = true;
-    if (x->on_body != NULL && !x->body_ended) {
-        x->body_ended = true;
-        x->on_body(exchange_handle(x), weir_bytes(NULL, 0), WEIR_EGONE, x->on_body_arg);
-    }
+    x->body_ended = true;
+    if (x->body_error == 0)
+        x->body_error = WEIR_EGONE;
+    if (!x->body_told && x->on_body != NULL)
+        body_tell_end(x, WEIR_EGONE);
     if (x->waits != WAIT_NONE)
         exchange_wake(x, WEIR_EGONE);
     else if (!x->handler_running)
@@ -249,11 +347,15 @@ static void wait_over(weir_timer *timer, void *arg)
     exchange_wake(arg, WEIR_ETIMEDOUT);
 }
 
+bool exchange_waits_possible(const struct exchange *x)
+{
+    return !x->plain && x->co == NULL && co_current() != NULL;
+}
+
 int exchange_wait(struct exchange *x, enum exchange_wait what, weir_time deadline)
 {
     weir_loop *loop = x->server->loop;
-    struct co *co = co_current();
-    if (co == NULL || x->plain)
+    if (!exchange_waits_possible(x))
         return WEIR_EMISUSE;
     if (loop->coroutines_ending)
         return WEIR_ECANCELED;
@@ -261,12 +363,13 @@ int exchange_wait(struct exchange *x, enum exchange_wait what, weir_time deadlin
         return WEIR_ETIMEDOUT;
     if (deadline != WEIR_NEVER)
         weir_timer_start(&x->timer, deadline, wait_over, x);
-    x->co = co;
+    x->co = co_current();
     x->waits = (uint8_t)what;
     int value = (int)co_suspend();
     x->waits = WAIT_NONE;
     x->co = NULL;
-    weir_timer_cancel(&x->timer);
+    if (deadline != WEIR_NEVER)
+        weir_timer_cancel(&x->timer);
     return value;
 }
 
@@ -275,7 +378,21 @@ void exchange_wake(struct exchange *x, int value)
     struct co *co = x->co;
     if (co == NULL)
         return;
+    if (x->woken) {
+        x->woken = false;
+        if (!list_empty(&x->ready.link))
+            list_remove(&x->ready.link);
+    }
     x->co = NULL;
     x->waits = WAIT_NONE;
     co_resume(co, value);
+}
+
+void exchange_wake_later(struct exchange *x, int value)
+{
+    if (x->co == NULL || x->woken)
+        return;
+    x->woken = true;
+    x->wake_value = value;
+    exchange_later(x);
 }

@@ -91,8 +91,6 @@ static void serve_data(struct visit *v, struct found *found, struct range part, 
     int result = answer_whole(v->x, status, NULL, view);
     if (result >= 0)
         return;
-    if (view.owner >> WEIR_OWNER_SHIFT == WEIR_OWNER_LENT && v->x->answer == ANSWER_NONE)
-        loan_done(v->mc->server->loop, view.owner & ((1u << WEIR_OWNER_SHIFT) - 1));
     v->x->premade_size = 0;
     answer_error(v->x, 503, NULL, NULL);
 }

@@ -94,6 +94,16 @@ const char *weir_http_param(weir_exchange handle, const char *name)
     return "";
 }
 
+/* Whether a name of the query, as it came, is this one. */
+static bool query_name_is(struct http_text key, const char *name, size_t size)
+{
+    char copy[256];
+    if (memchr(key.at, '%', key.length) == NULL && memchr(key.at, '+', key.length) == NULL)
+        return key.length == size && memcmp(key.at, name, size) == 0;
+    ssize_t decoded = http_query_decode(key, copy, sizeof copy);
+    return decoded >= 0 && (size_t)decoded == size && memcmp(copy, name, size) == 0;
+}
+
 const char *weir_http_query_value(weir_exchange handle, const char *name)
 {
     struct exchange *x = exchange_of(handle);
@@ -102,16 +112,10 @@ const char *weir_http_query_value(weir_exchange handle, const char *name)
     struct http_text query = http1_text(&x->request.fields, x->request.query), key, value;
     size_t name_size = strlen(name);
     while (http_query_next(&query, &key, &value)) {
-        uint32_t mark = x->arena_used;
-        char *copy = exchange_alloc(x, (key.length > value.length ? key.length : value.length) + 1);
-        if (copy == NULL)
-            return NULL;
-        ssize_t size = http_query_decode(key, copy, key.length);
-        if (size < 0 || (size_t)size != name_size || memcmp(copy, name, name_size) != 0) {
-            x->arena_used = mark;
+        if (!query_name_is(key, name, name_size))
             continue;
-        }
-        size = http_query_decode(value, copy, value.length);
+        char *copy = exchange_alloc(x, value.length + 1);
+        ssize_t size = copy != NULL ? http_query_decode(value, copy, value.length) : -1;
         if (size < 0)
             return NULL;
         copy[size] = 0;
@@ -138,25 +142,28 @@ bool weir_http_aborted(weir_exchange handle)
 static int body_invite(struct exchange *x)
 {
     static const char invite[] = "HTTP/1.1 100 Continue\r\n\r\n";
-    weir_loop *loop = x->server->loop;
-    x->body_ms = loop->now_ms;
-    x->body_mark = x->body.received;
     if (!x->expects)
         return 0;
     x->expects = false;
     if (x->answer != ANSWER_NONE || x->body.received != 0)
         return 0;
-    int result = weir_send(conn_handle(loop, x->conn), weir_static(invite, sizeof invite - 1));
+    int result =
+        weir_send(conn_handle(x->server->loop, x->conn), weir_static(invite, sizeof invite - 1));
     return result < 0 ? result : 0;
 }
 
-/* The body goes on with what is held, or with what comes. */
-static void body_resume(struct exchange *x)
+/* What reading gives without waiting: 0 at the end, an error, or 1: it has to be waited for. */
+static int read_at_once(struct exchange *x)
 {
-    struct conn *c = x->conn;
-    weir_loop *loop = x->server->loop;
-    conn_flags(c) |= CONN_PAUSED_PROTO; /* so that held input is looked at again in any case */
-    conn_unpause(loop, c, CONN_PAUSED_PROTO);
+    if (x->plain || x->answer >= ANSWER_SOURCE) /* what is left of it is read away already */
+        return WEIR_EMISUSE;
+    if (x->body_error != 0)
+        return x->body_error;
+    if (x->body_ended)
+        return 0;
+    if (x->conn == NULL || x->conn->phase != CONN_OPEN)
+        return WEIR_EGONE;
+    return exchange_waits_possible(x) ? 1 : WEIR_EMISUSE;
 }
 
 int weir_http_read(weir_exchange handle, weir_view *out, weir_time deadline)
@@ -167,25 +174,23 @@ int weir_http_read(weir_exchange handle, weir_view *out, weir_time deadline)
     if (out == NULL)
         return WEIR_EINVALID;
     *out = weir_bytes(NULL, 0);
-    if (x->plain)
-        return WEIR_EMISUSE;
-    if (x->body_error != 0)
-        return x->body_error;
-    if (x->body_ended)
-        return 0;
-    if (x->conn == NULL || x->conn->phase != CONN_OPEN)
-        return WEIR_EGONE;
-    int result = body_invite(x);
-    if (result < 0)
+    int result = read_at_once(x);
+    if (result == 1)
+        result = body_invite(x);
+    else
+        body_piece_give(x);
+    if (result < 0 || x->body_ended)
         return result;
-    if ((conn_flags(x->conn) & CONN_IN_CONSUMER) == 0)
-        body_resume(x);
+    x->waits = WAIT_BODY; /* so that the deadline that begins now is this one */
+    body_want(x);
+    x->waits = WAIT_NONE;
     result = exchange_wait(x, WAIT_BODY, deadline);
-    if (result == 1) {
-        *out = weir_bytes(x->piece, x->piece_size);
-        return (int)x->piece_size;
+    if (result != 1) {
+        body_pause(x);
+        return result;
     }
-    return result;
+    *out = weir_bytes(x->piece, x->piece_size);
+    return (int)x->piece_size;
 }
 
 int weir_http_on_body(weir_exchange handle, weir_http_body_fn *fn, void *arg)
@@ -195,7 +200,7 @@ int weir_http_on_body(weir_exchange handle, weir_http_body_fn *fn, void *arg)
         return WEIR_EGONE;
     if (fn == NULL)
         return WEIR_EINVALID;
-    if (!x->plain || x->on_body != NULL)
+    if (!x->plain || x->on_body != NULL || x->answer >= ANSWER_SOURCE)
         return WEIR_EMISUSE;
     int result = x->body_ended ? 0 : body_invite(x);
     if (result < 0)
@@ -203,8 +208,8 @@ int weir_http_on_body(weir_exchange handle, weir_http_body_fn *fn, void *arg)
     x->on_body = fn;
     x->on_body_arg = arg;
     if (x->body_ended)
-        fn(handle, weir_bytes(NULL, 0), 0, arg);
-    else if ((conn_flags(x->conn) & CONN_IN_CONSUMER) == 0)
-        body_resume(x);
+        exchange_later(x); /* not inside this verb */
+    else
+        body_want(x);
     return 0;
 }

@@ -1,4 +1,5 @@
-/* Routes: a tree of path segments. A literal segment beats a parameter, which beats a rest. */
+/* Routes: a tree of path segments. A literal segment beats a parameter, which beats a rest; but
+ * only routes of the request's method are considered, as long as there is one. */
 #include <stdio.h>
 #include <string.h>
 
@@ -6,297 +7,490 @@
 #include "base/alloc.h"
 #include "proto/httpuri.h"
 
-enum { ROUTE_METHODS_OTHER = 8, ROUTE_DEPTH_MAX = 64 };
+enum {
+    ROUTE_DEPTH_MAX = 64,    /* segments of a pattern: what search calls itself through */
+    ROUTE_SEGMENT_MAX = 255, /* bytes of a literal segment */
+    ROUTE_METHOD_MAX = 32,   /* bytes of a method's name */
+    ROUTE_STEPS_MAX = 4096,  /* nodes looked at for one path */
+    ROUTE_ALLOW_MAX = 1024,  /* bytes of an Allow field */
+};
 
-struct method_route {
-    char *name; /* of a method without a number */
+/* What one method of a pattern leads to. */
+struct leaf {
+    struct leaf *next; /* of another method */
     struct route route;
+    uint8_t method; /* enum http_method */
+    uint8_t name_count;
+    const char *name;    /* of the method */
+    const char *names[]; /* of the parameters on the way, in order; their text is behind them */
 };
 
 struct route_node {
-    struct route_node *next;     /* sibling */
-    struct route_node *children; /* literal segments */
+    struct route_node *
+        *table;          /* children that are literal segments, by hash; NULL: an empty place */
+    uint32_t table_size; /* a power of two, at least twice the count; 0: none */
+    uint32_t count;
     struct route_node *param, *rest;
-    char *text; /* the segment, or the parameter's name */
+    struct leaf *leaves;
     size_t size;
-    struct route methods[HTTP_METHODS];
-    struct method_route others[ROUTE_METHODS_OTHER];
-    unsigned others_count;
+    char text[]; /* the segment */
 };
+
+static struct route_node *node_new(const char *text, size_t size)
+{
+    struct route_node *node = weir__zalloc(sizeof *node + size);
+    if (node == NULL)
+        return NULL;
+    memcpy(node->text, text, size);
+    node->size = size;
+    return node;
+}
 
 struct route_node *route_tree_new(void)
 {
-    return weir__zalloc(sizeof(struct route_node));
+    return node_new("", 0);
 }
 
 void route_tree_free(struct route_node *node)
 {
     if (node == NULL)
         return;
-    struct route_node *child = node->children;
-    while (child != NULL) {
-        struct route_node *next = child->next;
-        route_tree_free(child);
-        child = next;
-    }
+    for (uint32_t i = 0; i < node->table_size; i++)
+        route_tree_free(node->table[i]);
     route_tree_free(node->param);
     route_tree_free(node->rest);
-    for (unsigned i = 0; i < node->others_count; i++)
-        weir__free(node->others[i].name);
-    weir__free(node->text);
+    while (node->leaves != NULL) {
+        struct leaf *next = node->leaves->next;
+        weir__free(node->leaves);
+        node->leaves = next;
+    }
+    weir__free(node->table);
     weir__free(node);
 }
 
-static struct route_node *node_new(const char *text, size_t size)
+/* ---- children by hash ---- */
+
+/* The keys are the program's; a client's path is compared with at most those that lie side by side.
+ */
+static uint32_t hash(const char *text, size_t size)
 {
-    struct route_node *node = weir__zalloc(sizeof *node);
-    char *copy = weir__alloc(size + 1);
-    if (node == NULL || copy == NULL) {
-        weir__free(node);
-        weir__free(copy);
-        return NULL;
+    uint64_t head = 0, tail = 0;
+    if (size >= 8) {
+        memcpy(&head, text, 8);
+        memcpy(&tail, text + size - 8, 8);
+    } else {
+        for (size_t i = 0; i < size; i++)
+            head = head << 8 | (uint8_t)text[i];
     }
-    memcpy(copy, text, size);
-    copy[size] = 0;
-    node->text = copy;
-    node->size = size;
-    return node;
+    return (uint32_t)(((head ^ tail << 1 ^ size) * 0x9e3779b97f4a7c15ull) >> 32);
 }
 
-/* A parameter's name is that of the route that came first: two routes that differ in names alone
- * are refused, for one of them would get another's. */
-static struct route_node *wild(struct route_node **place, const char *name, size_t size)
+static struct route_node *child_find(const struct route_node *node, const char *text, size_t size)
+{
+    if (node->table_size == 0)
+        return NULL;
+    uint32_t mask = node->table_size - 1;
+    for (uint32_t at = hash(text, size) & mask;; at = (at + 1) & mask) {
+        struct route_node *child = node->table[at];
+        if (child == NULL || (child->size == size && memcmp(child->text, text, size) == 0))
+            return child;
+    }
+}
+
+static void table_put(struct route_node **table, uint32_t size, struct route_node *child)
+{
+    uint32_t at = hash(child->text, child->size) & (size - 1);
+    while (table[at] != NULL)
+        at = (at + 1) & (size - 1);
+    table[at] = child;
+}
+
+static int child_add(struct route_node *node, struct route_node *child)
+{
+    if ((node->count + 1) * 2 > node->table_size) {
+        uint32_t size = node->table_size != 0 ? node->table_size * 2 : 4;
+        struct route_node **table = weir__zalloc(size * sizeof *table);
+        if (table == NULL)
+            return WEIR_ENOMEM;
+        for (uint32_t i = 0; i < node->table_size; i++) {
+            if (node->table[i] != NULL)
+                table_put(table, size, node->table[i]);
+        }
+        weir__free(node->table);
+        node->table = table;
+        node->table_size = size;
+    }
+    table_put(node->table, node->table_size, child);
+    node->count++;
+    return 0;
+}
+
+/* ---- patterns ---- */
+
+enum part_kind { PART_LITERAL, PART_PARAM, PART_REST };
+
+struct pattern {
+    struct part {
+        enum part_kind kind;
+        const char *text; /* the segment, or the parameter's name */
+        size_t size;
+    } parts[ROUTE_DEPTH_MAX];
+    unsigned count, params;
+    size_t names_size; /* of the parameters' names, each with its NUL */
+};
+
+static bool hex(char c)
+{
+    return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f');
+}
+
+/* Literals are compared with what a path says once it is decoded: an escape in one, or a query
+ * behind it, is a mistake that would never match. */
+static bool literal_parse(const char *at, size_t size, struct part *part)
+{
+    for (size_t i = 0; i < size; i++) {
+        if (strchr("{}?#", at[i]) != NULL || (uint8_t)at[i] < ' ' || at[i] == 0x7f ||
+            (at[i] == '%' && size - i >= 3 && hex(at[i + 1]) && hex(at[i + 2])))
+            return false;
+    }
+    *part = (struct part){PART_LITERAL, at, size};
+    return size <= ROUTE_SEGMENT_MAX;
+}
+
+static bool part_parse(const char *at, size_t size, bool last, struct part *part)
+{
+    if (size == 0 || at[0] != '{')
+        return literal_parse(at, size, part);
+    if (at[size - 1] != '}')
+        return false;
+    at++;
+    size -= 2;
+    bool rest = size >= 3 && memcmp(at + size - 3, "...", 3) == 0;
+    if (rest)
+        size -= 3;
+    for (size_t i = 0; i < size; i++) {
+        bool letter = (at[i] | 0x20) >= 'a' && (at[i] | 0x20) <= 'z';
+        if (!letter && at[i] != '_' && at[i] != '-' && (at[i] < '0' || at[i] > '9'))
+            return false;
+    }
+    *part = (struct part){rest ? PART_REST : PART_PARAM, at, size};
+    return size != 0 && (!rest || last);
+}
+
+static bool name_taken(const struct pattern *pattern, const struct part *part)
+{
+    for (unsigned i = 0; i < pattern->count; i++) {
+        const struct part *other = &pattern->parts[i];
+        if (other->kind != PART_LITERAL && other->size == part->size &&
+            memcmp(other->text, part->text, part->size) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool pattern_parse(const char *text, struct pattern *pattern)
+{
+    pattern->count = pattern->params = 0;
+    pattern->names_size = 0;
+    if (text[0] != '/')
+        return false;
+    for (const char *at = text + 1;; at++) {
+        size_t size = strcspn(at, "/");
+        bool last = at[size] == 0;
+        struct part *part = &pattern->parts[pattern->count];
+        if (pattern->count == ROUTE_DEPTH_MAX || !part_parse(at, size, last, part))
+            return false;
+        if (part->kind != PART_LITERAL) {
+            if (name_taken(pattern, part) || ++pattern->params > HTTP_PARAMS_MAX)
+                return false;
+            pattern->names_size += part->size + 1;
+        }
+        pattern->count++;
+        if (last)
+            return true;
+        at += size;
+    }
+}
+
+/* ---- adding ---- */
+
+static struct route_node *wild(struct route_node **place)
 {
     if (*place == NULL)
-        *place = node_new(name, size);
-    else if ((*place)->size != size || memcmp((*place)->text, name, size) != 0)
-        return NULL;
+        *place = node_new("", 0);
     return *place;
 }
 
-static struct route_node *literal(struct route_node *node, const char *text, size_t size)
+static struct route_node *literal(struct route_node *node, const struct part *part)
 {
-    for (struct route_node *child = node->children; child != NULL; child = child->next) {
-        if (child->size == size && memcmp(child->text, text, size) == 0)
-            return child;
-    }
-    struct route_node *child = node_new(text, size);
-    if (child == NULL)
+    struct route_node *child = child_find(node, part->text, part->size);
+    if (child != NULL)
+        return child;
+    child = node_new(part->text, part->size);
+    if (child != NULL && child_add(node, child) < 0) {
+        weir__free(child);
         return NULL;
-    child->next = node->children;
-    node->children = child;
+    }
     return child;
 }
 
-/* One segment of a pattern. NULL: malformed, in conflict, or out of memory. */
-static struct route_node *descend(struct route_node *node, const char *at, size_t size, bool last)
+static struct leaf *leaf_new(const char *method, const struct pattern *pattern, struct route route)
 {
-    if (size == 0 || at[0] != '{') {
-        if (memchr(at, '{', size) != NULL || memchr(at, '}', size) != NULL)
-            return NULL;
-        return literal(node, at, size);
-    }
-    if (at[size - 1] != '}' || size < 3)
+    size_t method_size = strlen(method) + 1;
+    size_t size = sizeof(struct leaf) + pattern->params * sizeof(char *);
+    struct leaf *leaf = weir__zalloc(size + pattern->names_size + method_size);
+    if (leaf == NULL)
         return NULL;
-    at++;
-    size -= 2;
-    if (size > 3 && memcmp(at + size - 3, "...", 3) == 0)
-        return last ? wild(&node->rest, at, size - 3) : NULL;
-    return wild(&node->param, at, size);
-}
-
-static int method_set(struct route_node *node, const char *name, struct route route)
-{
-    enum http_method method = http_method_find(name, strlen(name));
-    if (method != HTTP_METHOD_OTHER) {
-        if (node->methods[method].fn != NULL)
-            return WEIR_EINVALID;
-        node->methods[method] = route;
-        return 0;
+    char *text = (char *)leaf + size;
+    leaf->route = route;
+    leaf->method = (uint8_t)http_method_find(method, method_size - 1);
+    leaf->name = memcpy(text, method, method_size);
+    text += method_size;
+    for (unsigned i = 0; i < pattern->count; i++) {
+        const struct part *part = &pattern->parts[i];
+        if (part->kind == PART_LITERAL)
+            continue;
+        leaf->names[leaf->name_count++] = memcpy(text, part->text, part->size);
+        text += part->size + 1; /* zeroed */
     }
-    if (node->others_count == ROUTE_METHODS_OTHER)
-        return WEIR_EFULL;
-    char *copy = weir__strdup(name);
-    if (copy == NULL)
-        return WEIR_ENOMEM;
-    node->others[node->others_count++] = (struct method_route){copy, route};
-    return 0;
+    return leaf;
 }
 
-int route_add(struct route_node *tree, const char *method, const char *pattern, struct route route)
+/* A token (RFC 9110 section 5.6.2). CONNECT and TRACE are no methods for handlers: the one has no
+ * path, the other would give a browser's secrets back to its scripts. */
+static bool method_valid(const char *method)
 {
-    struct route_node *node = tree;
-    unsigned params = 0;
-    if (pattern[0] != '/' || method[0] == 0)
+    size_t size = strlen(method);
+    for (size_t i = 0; i < size; i++) {
+        bool letter = (method[i] | 0x20) >= 'a' && (method[i] | 0x20) <= 'z';
+        bool digit = method[i] >= '0' && method[i] <= '9';
+        if (!letter && !digit && strchr("!#$%&'*+-.^_`|~", method[i]) == NULL)
+            return false;
+    }
+    return size != 0 && size <= ROUTE_METHOD_MAX && strcmp(method, "CONNECT") != 0 &&
+           strcmp(method, "TRACE") != 0;
+}
+
+int route_add(struct route_node *tree, const char *method, const char *text, struct route route)
+{
+    struct pattern pattern;
+    if (!method_valid(method) || !pattern_parse(text, &pattern))
         return WEIR_EINVALID;
-    const char *at = pattern + 1;
-    for (;;) {
-        size_t size = strcspn(at, "/");
-        bool last = at[size] == 0;
-        params += size != 0 && at[0] == '{';
-        node = descend(node, at, size, last);
-        if (node == NULL || params > HTTP_PARAMS_MAX)
+    struct route_node *node = tree;
+    for (unsigned i = 0; i < pattern.count; i++) {
+        const struct part *part = &pattern.parts[i];
+        node = part->kind == PART_LITERAL ? literal(node, part)
+               : part->kind == PART_PARAM ? wild(&node->param)
+                                          : wild(&node->rest);
+        if (node == NULL)
+            return WEIR_ENOMEM;
+    }
+    struct leaf **place = &node->leaves;
+    for (; *place != NULL; place = &(*place)->next) {
+        if (strcmp((*place)->name, method) == 0)
             return WEIR_EINVALID;
-        if (last)
-            return method_set(node, method, route);
-        at += size + 1;
     }
+    *place = leaf_new(method, &pattern, route);
+    return *place != NULL ? 0 : WEIR_ENOMEM;
 }
 
-/* A decoded copy of a piece of the path, ending in NUL, in the exchange's arena. A slash stands
- * before it: who maps a rest of the path to files wants one, and copies nothing. 0, or the status:
- * 414 when there is no room, 400 for a bad escape or a NUL. */
-static int decode(struct exchange *x, struct http_text raw, const char **text)
-{
-    char *copy = exchange_alloc(x, raw.length + 2);
-    if (copy == NULL)
-        return 414;
-    *copy++ = '/';
-    ssize_t size = http_path_decode(raw, copy, raw.length, NULL);
-    if (size < 0)
-        return 400;
-    copy[size] = 0;
-    *text = copy;
-    return 0;
-}
-
-static bool has_routes(const struct route_node *node)
-{
-    for (unsigned i = 0; i < HTTP_METHODS; i++) {
-        if (node->methods[i].fn != NULL)
-            return true;
-    }
-    return node->others_count != 0;
-}
-
-static bool segment_is(const struct route_node *node, struct http_text raw)
-{
-    if (memchr(raw.at, '%', raw.length) == NULL)
-        return node->size == raw.length && memcmp(node->text, raw.at, raw.length) == 0;
-    char copy[256];
-    ssize_t size = http_path_decode(raw, copy, sizeof copy, NULL);
-    return size >= 0 && (size_t)size == node->size && memcmp(node->text, copy, node->size) == 0;
-}
+/* ---- finding ---- */
 
 struct search {
-    struct http_text raw[HTTP_PARAMS_MAX]; /* of the parameters on the way */
-    const struct route_node *at[HTTP_PARAMS_MAX];
+    const struct http1_request *request;
+    const char *end;
+    bool escaped; /* the path has percent escapes */
+    bool any;     /* of whatever method: for Allow */
     unsigned count, steps;
+    struct http_text raw[HTTP_PARAMS_MAX]; /* what the parameters on the way match */
+    char *allow;                           /* with `any`: the methods of all that match */
 };
+
+static bool leaf_answers(const struct leaf *leaf, const struct http1_request *request)
+{
+    if (request->method != HTTP_METHOD_OTHER)
+        return leaf->method == request->method;
+    struct http_text name = http1_text(&request->fields, request->method_name);
+    return leaf->method == HTTP_METHOD_OTHER && strlen(leaf->name) == name.length &&
+           memcmp(leaf->name, name.at, name.length) == 0;
+}
+
+static bool allow_has(const char *allow, const char *name)
+{
+    size_t size = strlen(name);
+    for (const char *at = allow; *at != 0; at += strcspn(at, ",")) {
+        at += strspn(at, ", ");
+        if (strcspn(at, ",") == size && memcmp(at, name, size) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void allow_add(char *allow, const char *name)
+{
+    size_t used = strlen(allow), size = strlen(name);
+    if (allow_has(allow, name) || used + size + 3 > ROUTE_ALLOW_MAX)
+        return;
+    snprintf(allow + used, ROUTE_ALLOW_MAX - used, "%s%s", used != 0 ? ", " : "", name);
+}
+
+/* The leaf of the request's method; HEAD is answered by GET's where it has none of its own. */
+static const struct leaf *leaf_of(const struct route_node *node, const struct search *search)
+{
+    const struct leaf *get = NULL;
+    for (const struct leaf *leaf = node->leaves; leaf != NULL; leaf = leaf->next) {
+        if (search->any) {
+            allow_add(search->allow, leaf->name);
+            if (leaf->method == HTTP_GET)
+                allow_add(search->allow, "HEAD");
+        } else if (leaf_answers(leaf, search->request)) {
+            return leaf;
+        }
+        if (leaf->method == HTTP_GET)
+            get = leaf;
+    }
+    return !search->any && search->request->method == HTTP_HEAD ? get : NULL;
+}
+
+static const struct route_node *literal_of(const struct route_node *node, struct http_text raw,
+                                           bool escaped)
+{
+    char copy[ROUTE_SEGMENT_MAX];
+    if (!escaped)
+        return child_find(node, raw.at, raw.length);
+    ssize_t size = http_path_decode(raw, copy, sizeof copy, NULL);
+    return size >= 0 ? child_find(node, copy, (size_t)size) : NULL;
+}
+
+static const struct leaf *find(const struct route_node *node, const char *at,
+                               struct search *search);
+
+static const struct leaf *find_below(const struct route_node *child, const char *slash,
+                                     struct search *search)
+{
+    return slash != NULL ? find(child, slash + 1, search) : leaf_of(child, search);
+}
 
 /* Depth first: literal, parameter, rest. Bounded by steps, for patterns are the program's but paths
  * are the client's. */
-static const struct route_node *search(const struct route_node *node, const char *at,
-                                       const char *end, struct search *found)
+static const struct leaf *find(const struct route_node *node, const char *at, struct search *search)
 {
-    enum { STEPS_MAX = 4096 };
-    if (++found->steps > STEPS_MAX)
+    if (++search->steps > ROUTE_STEPS_MAX)
         return NULL;
-    const char *slash = memchr(at, '/', (size_t)(end - at));
-    struct http_text raw = {at, (size_t)((slash != NULL ? slash : end) - at)};
-    unsigned count = found->count;
-    for (const struct route_node *child = node->children; child != NULL; child = child->next) {
-        if (!segment_is(child, raw))
-            continue;
-        const struct route_node *hit = slash != NULL       ? search(child, slash + 1, end, found)
-                                       : has_routes(child) ? child
-                                                           : NULL;
-        if (hit != NULL)
-            return hit;
-        found->count = count;
+    const char *slash = memchr(at, '/', (size_t)(search->end - at));
+    struct http_text raw = {at, (size_t)((slash != NULL ? slash : search->end) - at)};
+    const struct route_node *child = literal_of(node, raw, search->escaped);
+    const struct leaf *found = child != NULL ? find_below(child, slash, search) : NULL;
+    if (found != NULL)
+        return found;
+    unsigned count = search->count;
+    if (node->param != NULL && raw.length != 0) {
+        search->raw[count] = raw;
+        search->count = count + 1;
+        found = find_below(node->param, slash, search);
+        if (found != NULL)
+            return found;
+        search->count = count;
     }
-    if (node->param != NULL && raw.length != 0 && count < HTTP_PARAMS_MAX) {
-        found->raw[count] = raw;
-        found->at[count] = node->param;
-        found->count = count + 1;
-        const struct route_node *hit = slash != NULL ? search(node->param, slash + 1, end, found)
-                                       : has_routes(node->param) ? node->param
-                                                                 : NULL;
-        if (hit != NULL)
-            return hit;
-        found->count = count;
+    if (node->rest != NULL) {
+        search->raw[count] = (struct http_text){at, (size_t)(search->end - at)};
+        search->count = count + 1;
+        found = leaf_of(node->rest, search);
+        if (found == NULL)
+            search->count = count;
     }
-    if (node->rest != NULL && count < HTTP_PARAMS_MAX) {
-        found->raw[count] = (struct http_text){at, (size_t)(end - at)};
-        found->at[count] = node->rest;
-        found->count = count + 1;
-        return node->rest;
-    }
-    return NULL;
+    return found;
 }
 
-static int params_take(struct exchange *x, const struct search *found)
+/* ---- what was found ---- */
+
+/* A decoded copy, ending in NUL. A slash stands before it: who maps a rest of the path to files
+ * wants one, and copies nothing. */
+static const char *decoded(struct exchange *x, struct http_text raw, bool escaped)
 {
-    for (unsigned i = 0; i < found->count; i++) {
-        x->room->params[i].name = found->at[i]->text;
-        int status = decode(x, found->raw[i], &x->room->params[i].value);
-        if (status != 0)
-            return status;
+    char *copy = exchange_alloc(x, raw.length + 2);
+    if (copy == NULL)
+        return NULL;
+    *copy++ = '/';
+    ssize_t size = (ssize_t)raw.length;
+    if (escaped)
+        size = http_path_decode(raw, copy, raw.length, NULL);
+    else
+        memcpy(copy, raw.at, raw.length);
+    copy[size] = 0; /* not negative: the escapes were looked at before */
+    return copy;
+}
+
+static int params_take(struct exchange *x, const struct leaf *leaf, const struct search *search)
+{
+    for (unsigned i = 0; i < leaf->name_count; i++) {
+        const char *value = decoded(x, search->raw[i], search->escaped);
+        if (value == NULL)
+            return 503;
+        x->room->params[i] = (struct http_param){leaf->names[i], value};
     }
-    x->param_count = (uint8_t)found->count;
+    x->param_count = leaf->name_count;
     return 0;
 }
 
-static void allowed_add(char *out, size_t size, const char *name)
+/* No bad escape, no NUL. */
+static bool escapes_valid(const char *at, const char *end)
 {
-    size_t used = strlen(out);
-    snprintf(out + used, size - used, "%s%s", used != 0 ? ", " : "", name);
-}
-
-static void allowed_write(const struct route_node *node, char *out, size_t size)
-{
-    out[0] = 0;
-    for (unsigned i = 1; i < HTTP_METHODS; i++) {
-        if (node->methods[i].fn != NULL || (i == HTTP_HEAD && node->methods[HTTP_GET].fn != NULL))
-            allowed_add(out, size, http_method_text((enum http_method)i));
+    while ((at = memchr(at, '%', (size_t)(end - at))) != NULL) {
+        char c;
+        if (end - at < 3 || http_path_decode((struct http_text){at, 3}, &c, 1, NULL) < 0)
+            return false;
+        at += 3;
     }
-    for (unsigned i = 0; i < node->others_count; i++)
-        allowed_add(out, size, node->others[i].name);
-    if (node->methods[HTTP_OPTIONS].fn == NULL)
-        allowed_add(out, size, "OPTIONS");
+    return true;
 }
 
-static const struct route *method_of(const struct route_node *node, const struct exchange *x)
+/* Of the methods that this path has, or the server as a whole; 405, or the answer to OPTIONS. */
+static int allow_answer(struct exchange *x, const char *allow)
 {
-    unsigned method = x->request.method;
-    if (method == HTTP_METHOD_OTHER) {
-        struct http_text name = http1_text(&x->request.fields, x->request.method_name);
-        for (unsigned i = 0; i < node->others_count; i++) {
-            if (strlen(node->others[i].name) == name.length &&
-                memcmp(node->others[i].name, name.at, name.length) == 0)
-                return &node->others[i].route;
-        }
-        return NULL;
-    }
-    if (method == HTTP_HEAD && node->methods[HTTP_HEAD].fn == NULL)
-        method = HTTP_GET;
-    return node->methods[method].fn != NULL ? &node->methods[method] : NULL;
+    if (answer_field(x, "Allow", (struct http_text){allow, strlen(allow)}) < 0)
+        return 503;
+    return x->request.method == HTTP_OPTIONS ? 204 : 405;
 }
 
-int route_find(struct route_node *tree, struct exchange *x, char *allowed, size_t allowed_size)
+static int nothing_found(const struct route_node *tree, struct exchange *x, const char *at,
+                         struct search *search)
+{
+    char allow[ROUTE_ALLOW_MAX] = "";
+    search->any = true;
+    search->allow = allow;
+    search->count = search->steps = 0;
+    if (at != NULL)
+        find(tree, at, search);
+    if (x->request.method == HTTP_METHOD_OTHER)
+        return 501;
+    if (allow[0] == 0)
+        return 404;
+    allow_add(allow, "OPTIONS");
+    return allow_answer(x, allow);
+}
+
+int route_find(struct route_node *tree, struct exchange *x)
 {
     const struct http1_request *request = &x->request;
-    if (request->form == HTTP1_FORM_ASTERISK) { /* OPTIONS *: about the server as a whole */
-        snprintf(allowed, allowed_size, "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");
-        return 204;
-    }
+    if (request->form == HTTP1_FORM_ASTERISK) /* OPTIONS *: about the server as a whole */
+        return allow_answer(x, "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");
     if (request->method == HTTP_CONNECT || request->method == HTTP_TRACE)
         return 501;
     struct http_text path = http1_text(&request->fields, request->path);
-    const char *at = path.length != 0 ? path.at + 1 : "";
-    const char *end = path.length != 0 ? path.at + path.length : at;
-    struct search found; /* its arrays are filled as far as count says */
-    found.count = found.steps = 0;
-    const struct route_node *node = search(tree, at, end, &found);
-    if (node == NULL)
-        return request->method == HTTP_METHOD_OTHER ? 501 : 404;
-    const struct route *route = method_of(node, x);
-    if (route == NULL) {
-        allowed_write(node, allowed, allowed_size);
-        if (request->method == HTTP_METHOD_OTHER)
-            return 501;
-        return request->method == HTTP_OPTIONS ? 204 : 405;
-    }
-    x->route = *route;
-    return params_take(x, &found);
+    const char *at = path.length != 0 ? path.at + 1 : ""; /* of the absolute form it may be empty */
+    struct search search; /* its array is filled as far as count says */
+    search.request = request;
+    search.end = path.length != 0 ? path.at + path.length : at;
+    search.escaped = memchr(at, '%', (size_t)(search.end - at)) != NULL;
+    search.any = false;
+    search.allow = NULL;
+    search.count = search.steps = 0;
+    if (search.escaped && !escapes_valid(at, search.end))
+        return 400;
+    const struct leaf *leaf = find(tree, at, &search);
+    if (leaf == NULL)
+        return nothing_found(tree, x, at, &search);
+    x->route = leaf->route;
+    return leaf->name_count != 0 ? params_take(x, leaf, &search) : 0;
 }

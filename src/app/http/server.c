@@ -24,44 +24,88 @@ void http_date(struct http_server *server)
     uint64_t wall_ns = weir__clock_wall_ns(), now_s = wall_ns / WEIR_S;
     server->date_until_ns = server->loop->now_ns + (now_s + 1) * WEIR_S - wall_ns;
     server->date_s = now_s;
-    http_date_format((int64_t)now_s, server->date);
+    http_date_format((int64_t)now_s, server->lines + sizeof "Date: " - 1);
 }
 
-/* Refused by the codec: answered, and closed, for where the next request begins is in doubt. */
+/* Refused by the codec. Where the next request begins may be in doubt: then nothing more is read.
+ */
 static void refuse(struct exchange *x, ssize_t refusal)
 {
     const struct http1_refusal_row *row = http1_refusal_row(refusal);
+    struct http_conn *h = x->conn->session;
     x->server->refused++;
-    x->refusal = true;
+    h->refused = row->close;
     x->close = x->close || row->close;
     answer_error(x, row->status, row->text, NULL);
 }
 
+/* Begins the body, if there is one; false: it is refused. */
+static bool body_begin(struct exchange *x)
+{
+    const struct http1_request *request = &x->request;
+    x->has_body = request->chunked || request->content_length != 0;
+    x->body_ended = !x->has_body;
+    if (!x->has_body)
+        return true;
+    int result = http1_body_begin_request(&x->body, request, &x->server->app->limits,
+                                          x->server->app->options.body_max_bytes);
+    /* Who expects something may not send the body at all. */
+    x->expects = http1_fields_have(&request->fields, HTTP_EXPECT) && request->minor != 0;
+    if (result < 0)
+        refuse(x, result);
+    return result == 0;
+}
+
 static void dispatch(struct exchange *x)
 {
-    const weir_http_options *o = &x->server->app->options;
-    char allowed[128];
-    int result =
-        http1_body_begin_request(&x->body, &x->request, &x->server->app->limits, o->body_max_bytes);
-    x->has_body = x->request.chunked || x->request.content_length != 0;
-    x->body_ended = !x->has_body;
-    x->expects = x->request.expect_continue && x->has_body;
-    if (result < 0) {
-        x->close = true;
-        refuse(x, result);
+    if (!body_begin(x))
         return;
-    }
-    int status = route_find(x->server->app->routes, x, allowed, sizeof allowed);
-    if (status == 0) {
+    int status = route_find(x->server->app->routes, x);
+    if (status == 0)
         exchange_run(x);
-        return;
-    }
-    if (status == 405 || status == 204)
-        weir_http_set(exchange_handle(x), "Allow", allowed);
-    if (status == 204)
+    else if (status == 204)
         answer_whole(x, 204, NULL, weir_bytes(NULL, 0));
     else
         answer_error(x, (unsigned)status, NULL, NULL);
+}
+
+/* Not even memory for an exchange. */
+static void refuse_busy(struct http_server *server, struct conn *c)
+{
+    weir_loop *loop = server->loop;
+    struct output *out = conn_output(loop, c);
+    if (out != NULL)
+        output_view(loop, c, out, http_busy_answer(), true);
+    conn_close_why(loop, c, WEIR_WHY_LIMIT, WEIR_EFULL);
+}
+
+static void head_unfinished(struct http_server *server, struct conn *c, struct exchange *x)
+{
+    struct http_conn *h = c->session;
+    exchange_give(x);
+    if (h->head_began)
+        return;
+    h->head_began = true;
+    h->since_ms = server->loop->now_ms;
+    conn_deadline(server->loop, c);
+}
+
+/* Whether something follows the request that is not its body. */
+static bool anything_behind(const struct http1_request *request, size_t left)
+{
+    return !request->chunked && left > request->content_length;
+}
+
+/* A head has come, or what can be none. */
+static void request_begin(struct http_server *server, struct conn *c, struct exchange *x)
+{
+    struct http_conn *h = c->session;
+    h->head_began = false;
+    h->requests++;
+    h->exchange = x->slot + 1;
+    server->requests++;
+    x->began_ns = server->loop->now_ns;
+    conn_flags(c) |= CONN_WORKING;
 }
 
 /* One head. Returns its length, 0 when more is needed, -1 when the connection takes nothing more.
@@ -69,52 +113,35 @@ static void dispatch(struct exchange *x)
 static ssize_t head_begin(struct http_server *server, struct conn *c, const uint8_t *p, size_t n)
 {
     struct http_conn *h = c->session;
+    const weir_http_options *o = &server->app->options;
     struct exchange *x = exchange_take(server, c);
     if (x == NULL) {
-        conn_close_why(server->loop, c, WEIR_WHY_LIMIT, WEIR_EFULL);
+        refuse_busy(server, c);
         return -1;
     }
     ssize_t used = http1_parse_request(p, n, &h->resume, &server->app->limits, &x->request);
     if (used == 0) {
-        exchange_give(x);
-        if (!h->head_began) {
-            h->head_began = true;
-            h->since_ms = server->loop->now_ms;
-            conn_dirty(server->loop, c); /* the header deadline begins */
-        }
+        head_unfinished(server, c, x);
         return 0;
     }
-    memset(&h->resume, 0, sizeof h->resume);
-    h->head_began = false;
-    h->requests++;
-    h->exchange = x->slot + 1;
-    server->requests++;
-    x->began_ns = server->loop->now_ns;
-    const weir_http_options *o = &server->app->options;
-    bool last = o->requests_max != 0 && h->requests >= o->requests_max;
-    if (used > 0) {
-        x->close =
-            !x->request.keep_alive || o->no_keep_alive || last || server->loop->net->draining;
-        dispatch(x);
+    request_begin(server, c, x);
+    if (used > 0 || !http1_refusal_row(used)->close) {
+        ssize_t refusal = used;
+        used = (ssize_t)x->request.head_bytes;
+        x->close = !x->request.keep_alive || o->no_keep_alive ||
+                   (o->requests_max != 0 && h->requests >= o->requests_max);
+        x->behind = anything_behind(&x->request, n - (size_t)used);
+        if (refusal > 0)
+            dispatch(x);
+        else if (body_begin(x))
+            refuse(x, refusal);
     } else {
         x->body_ended = true;
-        x->close = true;
-        h->refused = http1_refusal_row(used)->close;
         refuse(x, used);
-        used = h->refused ? -1 : (ssize_t)x->request.head_bytes;
+        used = -1;
     }
     exchange_step(x);
     return used;
-}
-
-/* Output above the soft mark: no further request is begun until it has fallen. */
-static bool output_high(weir_loop *loop, struct conn *c)
-{
-    if (c->busy == NULL || c->busy->out.unsent_bytes <= c->service->config.soft_mark_bytes)
-        return false;
-    conn_flags(c) |= CONN_PAUSED_MARK | CONN_DRAIN_OWED;
-    conn_dirty(loop, c);
-    return true;
 }
 
 static size_t http_input(weir_loop *loop, struct conn *c, weir_view data)
@@ -125,34 +152,42 @@ static size_t http_input(weir_loop *loop, struct conn *c, weir_view data)
     size_t at = 0;
     while (at < data.size && c->phase == CONN_OPEN && !h->refused) {
         struct exchange *x = active(server, h);
-        if (x != NULL) {
-            size_t used = body_feed(x, bytes + at, data.size - at);
-            at += used;
-            if (used == 0)
-                break;
-            continue;
-        }
-        if (output_high(loop, c))
+        ssize_t used;
+        if (x != NULL)
+            used = (ssize_t)body_feed(x, bytes + at, data.size - at);
+        else if (conn_marked(loop, c)) /* no further request is begun until output has fallen */
+            used = 0;
+        else
+            used = head_begin(server, c, bytes + at, data.size - at);
+        if (used <= 0)
             break;
-        ssize_t used = head_begin(server, c, bytes + at, data.size - at);
-        if (used <= 0) {
-            if (used < 0)
-                at = data.size;
-            break;
-        }
         at += (size_t)used;
     }
-    if (c->phase != CONN_OPEN || h->refused)
+    if (c->phase != CONN_OPEN || h->refused) {
+        if (at < data.size || h->refused)
+            conn_flags(c) &= ~(uint32_t)CONN_LAST_INPUT; /* the client may be sending still */
         return data.size;
-    if (h->exchange != 0 && at < data.size)
+    }
+    const struct exchange *x = active(server, h);
+    if (x != NULL && at < data.size && !body_wanted(x))
         conn_pause(loop, c, CONN_PAUSED_PROTO);
     return at;
 }
 
-void http_goes_on(weir_loop *loop, struct conn *c)
+/* The idle deadline's timer mostly runs on: it looks again when it fires. */
+static void working_ends(weir_loop *loop, struct conn *c)
 {
     struct http_conn *h = c->session;
     h->exchange = 0;
+    conn_flags(c) &= ~(uint32_t)CONN_WORKING;
+    if (!wheel_started(&c->timer) || loop->net->draining)
+        conn_deadline(loop, c);
+}
+
+void http_goes_on(struct http_server *server, struct conn *c)
+{
+    weir_loop *loop = server->loop;
+    working_ends(loop, c);
     if ((conn_flags(c) & CONN_IN_CONSUMER) != 0)
         conn_flags(c) &= ~(uint32_t)CONN_PAUSED_PROTO;
     else
@@ -160,11 +195,23 @@ void http_goes_on(weir_loop *loop, struct conn *c)
     conn_dirty(loop, c);
 }
 
+/* A close with input unread makes the kernel send a reset, which can overtake the answer: only when
+ * nothing is left and nothing is expected the connection may be closed without waiting for the
+ * peer. */
+void http_closes(struct http_server *server, struct conn *c, bool input_ended)
+{
+    const struct http_conn *h = c->session;
+    bool held = (conn_flags(c) & CONN_IN_CONSUMER) == 0 && http_input_held(c);
+    working_ends(server->loop, c);
+    if (input_ended && !h->refused && !held)
+        conn_flags(c) |= CONN_LAST_INPUT;
+    conn_close(server->loop, c);
+}
+
 /* The client finished its direction: what it asked for before is still answered. */
 static void http_end(weir_loop *loop, struct conn *c, size_t held)
 {
-    struct http_server *server = c->service->protocol;
-    struct exchange *x = active(server, c->session);
+    struct exchange *x = active(c->service->protocol, c->session);
     if (x == NULL) {
         conn_close(loop, c);
         return;
@@ -177,8 +224,13 @@ static void http_end(weir_loop *loop, struct conn *c, size_t held)
 static void http_drain(weir_loop *loop, struct conn *c)
 {
     struct exchange *x = active(c->service->protocol, c->session);
-    if (x != NULL && x->waits == WAIT_DRAIN)
-        exchange_wake(x, 0);
+    if (x == NULL)
+        return;
+    if (x->has_body && !x->body_ended) /* it was we who did not read */
+        body_clock_restart(x);
+    /* Not at once: it would write more, and this flush go on for as long as the peer reads. */
+    if (x->waits == WAIT_DRAIN)
+        exchange_wake_later(x, 0);
 }
 
 static void http_close(weir_loop *loop, struct conn *c, weir_end end)
@@ -203,7 +255,7 @@ static bool http_due(weir_loop *loop, struct conn *c, uint32_t *due_ms, enum wei
         *which = WEIR_DEADLINE_HEADER;
         return server->app->options.header_ms != WEIR_OFF;
     }
-    if (x != NULL && !x->body_ended && body_wanted(x)) {
+    if (x != NULL && body_wanted(x)) {
         *due_ms = x->body_ms + server->app->options.body_ms;
         *which = WEIR_DEADLINE_BODY;
         return server->app->options.body_ms != WEIR_OFF;
@@ -216,40 +268,53 @@ static bool http_due(weir_loop *loop, struct conn *c, uint32_t *due_ms, enum wei
     return false;
 }
 
-/* A head that does not come to its end is answered; so is a body, if nothing is said yet. */
-static bool http_expired(weir_loop *loop, struct conn *c, enum weir_deadline which)
+/* The head did not come to its end: that is told, and what may still come is not looked at. */
+static bool header_expired(weir_loop *loop, struct conn *c)
 {
     struct http_server *server = c->service->protocol;
     struct http_conn *h = c->session;
-    struct exchange *x = active(server, h);
-    if (which == WEIR_DEADLINE_BODY && x != NULL) {
-        if (x->body.received - x->body_mark >= LIMIT_WRITE_PROGRESS) {
-            x->body_mark = x->body.received;
-            x->body_ms = loop->now_ms;
-            return false;
-        }
-        body_cut(x, WEIR_ETIMEDOUT);
-        return active(server, h) == x && x->answer != ANSWER_ENDED;
-    }
-    if (x != NULL)
-        return true;
-    x = exchange_take(server, c);
+    struct exchange *x = exchange_take(server, c);
     if (x == NULL)
         return true;
-    h->head_began = false;
-    h->exchange = x->slot + 1;
-    x->body_ended = x->close = x->refusal = true;
-    loop->net->counters.deadlines[which]++;
+    request_begin(server, c, x);
+    h->refused = true;
+    x->body_ended = x->close = true;
+    loop->net->counters.deadlines[WEIR_DEADLINE_HEADER]++;
     answer_error(x, 408, "the head of the request did not come in time", NULL);
     exchange_step(x);
     return false;
 }
 
-static void http_drain_request(weir_loop *loop, struct conn *c)
+/* Too little of the body came. Whoever reads it is told, and may answer; the connection then
+ * closes. */
+static bool body_expired(weir_loop *loop, struct conn *c, struct exchange *x)
+{
+    struct http_conn *h = c->session;
+    if ((conn_flags(c) & (CONN_PAUSED_MARK | CONN_PAUSED_BUDGET | CONN_PAUSED_USER)) != 0) {
+        body_clock_restart(x); /* it is we who do not read */
+        return false;
+    }
+    if (body_progressed(x))
+        return false;
+    loop->net->counters.deadlines[WEIR_DEADLINE_BODY]++;
+    h->refused = true;
+    x->body_status = 408;
+    body_cut(x, WEIR_ETIMEDOUT);
+    return false;
+}
+
+static bool http_expired(weir_loop *loop, struct conn *c, enum weir_deadline which)
 {
     struct exchange *x = active(c->service->protocol, c->session);
-    if (x != NULL && x->answer == ANSWER_NONE)
-        x->close = true;
+    if (which == WEIR_DEADLINE_HEADER && x == NULL)
+        return header_expired(loop, c);
+    return which != WEIR_DEADLINE_BODY || x == NULL || body_expired(loop, c, x);
+}
+
+/* The server is being stopped: answers say that they are the last one (see answer.c), and who is
+ * idle gets a little time. */
+static void http_drain_request(weir_loop *loop, struct conn *c)
+{
     conn_deadline(loop, c);
 }
 
@@ -261,7 +326,7 @@ static const struct consumer http_consumer = {
     .due = http_due,
     .expired = http_expired,
     .drain_request = http_drain_request,
-    .hold_max = 65536,
+    .hold_max = HTTP_HEAD_MAX,
 };
 
 static void http_free(void *protocol)
@@ -272,8 +337,33 @@ static void http_free(void *protocol)
     exchange_cancel_all(server); /* handlers that wait for something else than their client */
     mount_stop(server);
     accesslog_stop(server);
-    exchange_unshare(server->shared);
+    exchange_unshare(server->loop, server->shared);
+    weir__free(server->lines);
     weir__free(server);
+}
+
+static int lines_make(struct http_server *server)
+{
+    static const char date[] = "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
+    const weir_http_app *app = server->app;
+    server->lines_size = sizeof date - 1 + app->extra_head_size;
+    server->lines = weir__alloc(server->lines_size);
+    if (server->lines == NULL)
+        return WEIR_ENOMEM;
+    memcpy(server->lines, date, sizeof date - 1);
+    if (app->extra_head_size != 0)
+        memcpy(server->lines + sizeof date - 1, app->extra_head, app->extra_head_size);
+    return 0;
+}
+
+static void keep_alive_make(struct http_server *server, const struct service *service)
+{
+    uint32_t idle_s = service->config.idle_ms == WEIR_OFF ? 0 : service->config.idle_ms / 1000;
+    char timeout[32] = "";
+    if (idle_s != 0)
+        snprintf(timeout, sizeof timeout, "Keep-Alive: timeout=%u\r\n", idle_s);
+    server->keep_alive_size = (size_t)snprintf(server->keep_alive, sizeof server->keep_alive,
+                                               "Connection: keep-alive\r\n%s", timeout);
 }
 
 static int http_start(weir_loop *loop, struct service *service, void *app)
@@ -292,11 +382,9 @@ static int http_start(weir_loop *loop, struct service *service, void *app)
     int result = server->coroutines == NULL || server->shared == NULL ? WEIR_ENOMEM : 0;
     if (service->config.idle_ms == LIMIT_IDLE_MS)
         service->config.idle_ms = o->idle_ms;
-    uint32_t idle_s = service->config.idle_ms / 1000;
-    if (idle_s != 0 && service->config.idle_ms != WEIR_OFF)
-        server->keep_alive_size =
-            (size_t)snprintf(server->keep_alive, sizeof server->keep_alive,
-                             "Connection: keep-alive\r\nKeep-Alive: timeout=%u\r\n", idle_s);
+    keep_alive_make(server, service);
+    if (result == 0)
+        result = lines_make(server);
     if (result == 0)
         result = mount_start(server);
     if (result == 0)
@@ -304,9 +392,22 @@ static int http_start(weir_loop *loop, struct service *service, void *app)
     return result;
 }
 
+/* Stacks and rooms of a burst go back bit by bit. */
+static bool http_trim(void *protocol)
+{
+    enum { STACKS_A_TIME = 256, STACKS_KEPT = 16 };
+    struct http_server *server = protocol;
+    struct co_stats stats;
+    bool more = object_pool_trim(&server->shared->rooms);
+    co_pool_shrink(server->coroutines, STACKS_A_TIME);
+    co_pool_stats(server->coroutines, &stats);
+    return more || stats.stacks.warm > STACKS_KEPT;
+}
+
 const struct weir_protocol http_protocol = {
     .consumer = &http_consumer,
     .session_size = sizeof(struct http_conn),
     .start = http_start,
     .free = http_free,
+    .trim = http_trim,
 };

@@ -19,12 +19,19 @@ enum {
     HTTP_STACK_BYTES = 65536,
     HTTP_HANDLERS_MAX = 65536,
     HTTP_PARAMS_MAX = 16,
-    HTTP_ARENA = 2560, /* bytes for a head's copy, parameters, fields of the answer */
+    HTTP_STACK_MIN = 16384,  /* bytes of a handler's stack with its guard */
+    HTTP_ARENA = 2048,       /* bytes for a head's copy, parameters, decoded texts … */
+    HTTP_ARENA_MAX = 131072, /* … and what may be taken beyond that */
+    HTTP_FIELDS = 512,       /* bytes for the answer's own fields … */
+    HTTP_FIELDS_MAX = 65536, /* … and the most that they may have */
     HTTP_EXCHANGES_MAX = 1 << 20,
     HTTP_PIECE_MAX = 65536,   /* bytes of a body given at once */
     HTTP_DISCARD_MAX = 65536, /* bytes of an unread body read away to keep the connection */
-    HTTP_HEAD_ROOM = 512,     /* bytes of an answer's head without its own fields */
+    HTTP_HEAD_ROOM = 256,     /* bytes of an answer's head: status, framing, Connection */
+    HTTP_HEAD_MAX = 65536,    /* bytes that a request's head may be allowed to have */
+    HTTP_TYPE_MAX = 512,      /* bytes of a Content-Type */
     HTTP_TEXT_MAX = 65536,
+    HTTP_WRITE_MAX = 65536, /* bytes of a borrowed view that are queued at once */
 };
 
 struct route { /* what a method of a path leads to */
@@ -52,6 +59,7 @@ struct accesslog_buffer;
 struct http_shared {
     struct slab exchanges;
     struct object_pool rooms;
+    struct exchange *spare; /* the one that ended last, with its room; NULL: in use */
     uint32_t refs;
 };
 
@@ -66,9 +74,12 @@ struct http_server {
     struct accesslog_buffer *log;   /* NULL: none */
     struct mount_cache *caches;     /* one a mount */
     uint64_t date_s, date_until_ns; /* of the date; the loop's time up to which it stands */
-    char date[29];
-    char keep_alive[64]; /* "Keep-Alive: timeout=…" with its CR LF */
+    char *lines;                    /* fields of every answer: Date, then the application's */
+    size_t lines_size;
+    char keep_alive[64]; /* Connection and Keep-Alive */
     size_t keep_alive_size;
+    char type_line[HTTP_TYPE_MAX + 16]; /* Content-Type as it was asked for last */
+    size_t type_size;                   /* of its value; 0: none yet */
     uint64_t requests, refused, waited;
     uint64_t log_lost; /* lines that the access log had no room for, or could not write */
 };
@@ -91,10 +102,17 @@ struct http_param {
 struct room { /* pooled, not cleared */
     struct http1_field rows[HTTP1_FIELDS];
     struct http_param params[HTTP_PARAMS_MAX];
+    char fields[HTTP_FIELDS];
     char arena[HTTP_ARENA];
 };
 
-enum exchange_answer { ANSWER_NONE, ANSWER_BEGUN, ANSWER_ENDED };
+struct arena_more { /* chunks beyond a room's arena */
+    struct arena_more *next;
+    uint32_t room, used;
+};
+
+/* SOURCE: the whole answer is decided, and a pull source is still giving its body. */
+enum exchange_answer { ANSWER_NONE, ANSWER_BEGUN, ANSWER_SOURCE, ANSWER_ENDED };
 enum exchange_wait { WAIT_NONE, WAIT_BODY, WAIT_DRAIN, WAIT_OTHER };
 
 struct exchange {
@@ -102,36 +120,40 @@ struct exchange {
     uint32_t slot;
     struct http_server *server;
     struct conn *conn; /* NULL: the client is gone */
-    struct http1_request request;
-    struct http1_body body;
     struct room *room;
-    uint32_t arena_used;  /* from its start: texts */
-    uint32_t fields_from; /* from its end down: fields of the answer; 0: none */
-    void *big_head;       /* chunk for a head that the arena does not hold */
-    size_t big_head_room;
     struct co *co;           /* suspended in a verb */
     struct co *task;         /* its handler's coroutine */
     struct list waiting;     /* in the server's */
-    struct loop_ready ready; /* the handler has returned after a wait */
+    struct loop_ready ready; /* something is to be done outside of verbs: exchange_ready */
+    weir_timer timer;        /* a verb's deadline */
+    struct http1_request request;
+    struct http1_body body; /* with has_body */
     struct route route;
+
+    /* From here on zero for each request. */
+    uint32_t arena_used;
+    uint32_t more_bytes; /* of all chunks in `more` */
+    struct arena_more *more;
+    char *fields; /* of the answer, or its trailers: the room's, or a chunk */
+    uint32_t fields_size, fields_room;
     uint8_t param_count, answer, waits;
     bool has_body, body_ended, expects, handler_running, detached, plain, head_only;
-    bool chunked, close, refusal;
-    bool head_kept, logged;
+    bool chunked, close, behind, head_kept, logged, woken, torn;
+    bool in_trailers, trailers, discard_over, body_told, body_clock;
     uint16_t status;
-    uint64_t answer_bytes, answer_left;
-    uint64_t began_ns;  /* loop's time */
-    uint32_t body_ms;   /* a wait for the body began, or its last progress */
-    uint64_t body_mark; /* payload bytes then */
-    void *piece;        /* chunk: the piece that a reader is given */
-    size_t piece_room, piece_size;
-    int body_error;
     uint16_t body_status; /* what the body was refused with */
-    bool in_trailers, trailers;
+    int wake_value, body_error;
+    uint32_t body_ms;      /* the interval of the body's rate began; waits alone count */
+    uint32_t body_stop_ms; /* the wait before this one ended */
+    uint32_t discarded;    /* bytes of the body that nobody read */
+    uint64_t body_mark;    /* payload bytes when the interval began */
+    uint64_t answer_bytes, answer_left;
+    uint64_t began_ns; /* loop's time */
+    void *piece;       /* chunk: the piece that a reader is given */
+    size_t piece_room, piece_size;
     struct http1_resume trailer_resume;
     weir_http_body_fn *on_body;
     void *on_body_arg;
-    weir_timer timer;    /* a verb's deadline */
     const char *premade; /* fields of the answer's head that are written already */
     size_t premade_size;
 };
@@ -143,28 +165,42 @@ struct exchange *exchange_of(weir_exchange handle); /* NULL: gone */
 weir_exchange exchange_handle(const struct exchange *x);
 /* Runs the handler that the route names. */
 void exchange_run(struct exchange *x);
-/* The answer has ended or its handler returned: goes on, or ends the exchange. True: it is over. */
-bool exchange_step(struct exchange *x);
+/* The answer has ended or its handler returned: goes on, or ends the exchange. */
+void exchange_step(struct exchange *x);
+/* The same, and what else is due to it, once the verb that asks has returned. */
+void exchange_later(struct exchange *x);
 /* The connection is gone. */
 void exchange_abandon(struct exchange *x);
 /* Ends every wait of this server's handlers with WEIR_ECANCELED. On the loop's stack. */
 void exchange_cancel_all(struct http_server *server);
 /* The one of this loop, counted; NULL: out of memory. */
 struct http_shared *exchange_share(weir_loop *loop);
-void exchange_unshare(struct http_shared *shared);
+void exchange_unshare(weir_loop *loop, struct http_shared *shared);
 /* Copies the head to memory of its own; false: out of memory. */
 bool exchange_keep_head(struct exchange *x);
-void *exchange_alloc(struct exchange *x, size_t size); /* from the arena; NULL: full */
+void *exchange_alloc(struct exchange *x, size_t size); /* lives as long as x; NULL: too much */
 /* Suspends the running coroutine of x until exchange_wake or the deadline; the value given. */
 int exchange_wait(struct exchange *x, enum exchange_wait what, weir_time deadline);
+bool exchange_waits_possible(const struct exchange *x);
 void exchange_wake(struct exchange *x, int value);
+/* The same, when the loop runs what is ready. */
+void exchange_wake_later(struct exchange *x, int value);
 
 /* answer.c: heads and bodies of answers */
+/* The view is used up in any case: a lent one is given back on failure too. */
 int answer_whole(struct exchange *x, unsigned status, const char *type, weir_view body);
 int answer_error(struct exchange *x, unsigned status, const char *cause, const char *fix);
 int answer_begin(struct exchange *x, unsigned status, const char *type, int64_t length);
 /* Whether an answer still reaches anybody. */
 bool answer_possible(const struct exchange *x);
+/* The exchange that can be answered, or NULL and why not. */
+struct exchange *answering(weir_exchange handle, int *result);
+/* Gives a view back that is not sent, if it is a lent one. */
+void answer_view_return(weir_view view);
+/* Adds a field behind those that are there, of the head or of the trailers. */
+int field_add(struct exchange *x, const char *name, struct http_text value);
+/* Whether it is a field that weir writes itself. */
+bool field_own(struct http_text name);
 /* Adds a field to the head, as weir_http_set. */
 int answer_field(struct exchange *x, const char *name, struct http_text value);
 
@@ -173,6 +209,8 @@ int answer_field(struct exchange *x, const char *name, struct http_text value);
 int answer_piece(struct exchange *x, weir_view view);
 int answer_piece_file(struct exchange *x, int fd, uint64_t offset, uint64_t size, bool own_fd);
 int answer_finish(struct exchange *x, int result);
+/* The whole answer is queued. */
+void answer_ended(struct exchange *x);
 
 /* request.c: a field's value; at NULL without it. One that came several times is joined by commas
  * in the arena (RFC 9110 section 5.3). False: no room for that. */
@@ -182,20 +220,39 @@ bool request_field(struct exchange *x, enum http_name name, struct http_text *va
 size_t body_feed(struct exchange *x, const uint8_t *data, size_t size);
 void body_cut(struct exchange *x, int error);
 bool body_wanted(const struct exchange *x);
+/* Somebody wants it from now on: the deadline begins, input goes on. */
+void body_want(struct exchange *x);
+/* Nobody waits for it any more: its clock stands. */
+void body_pause(struct exchange *x);
+/* The interval of the body's rate passed: true when enough has come, and the next one begins. */
+bool body_progressed(struct exchange *x);
+void body_clock_restart(struct exchange *x);
+/* Tells who was promised each piece that there are no more, once. */
+void body_tell_end(struct exchange *x, int error);
+void body_piece_give(struct exchange *x);
 /* Whether what is left of the body is read away in time to keep the connection. */
 bool body_discardable(const struct exchange *x);
 
 /* route.c */
 struct route_node *route_tree_new(void);
 void route_tree_free(struct route_node *tree);
+/* 0, WEIR_EINVALID (malformed, or there already), WEIR_ENOMEM. */
 int route_add(struct route_node *tree, const char *method, const char *pattern, struct route route);
-/* Finds a handler: 0, or the status to answer with: 404, 405 (allowed: the value of Allow), 501. */
-int route_find(struct route_node *tree, struct exchange *x, char *allowed, size_t allowed_size);
+/* Finds a handler: 0, or the status to answer with: 400, 404, 405 and 204 (Allow is set), 501, 503.
+ */
+int route_find(struct route_node *tree, struct exchange *x);
 
 /* server.c */
 extern const struct weir_protocol http_protocol;
 void http_date(struct http_server *server);
-void http_goes_on(weir_loop *loop, struct conn *c); /* the exchange is over: the next one */
+weir_view http_busy_answer(void); /* app.c: a whole answer, 503 */
+/* The exchange is over and its connection goes on, or closes. */
+void http_goes_on(struct http_server *server, struct conn *c);
+void http_closes(struct http_server *server, struct conn *c, bool input_ended);
+static inline bool http_input_held(const struct conn *c)
+{
+    return c->busy != NULL && c->busy->held_to != c->busy->held_from;
+}
 
 /* files.c */
 int mount_start(struct http_server *server); /* makes its caches */
