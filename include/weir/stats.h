@@ -24,8 +24,8 @@
     XX(closed, "weir_conns_closed_total", "connections", COUNTER, "ended, for whatever reason")    \
     XX(refused_limit, "weir_conns_refused_limit_total", "connections", COUNTER,                    \
        "refused at the limit of connections")                                                      \
-    XX(refused_rate, "weir_conns_refused_rate_total", "connections", COUNTER,                      \
-       "taken beyond the accept rate, after which accepting paused")                               \
+    XX(rate_pauses, "weir_accept_rate_pauses_total", "pauses", COUNTER,                            \
+       "pauses in accepting, to keep the accept rate")                                             \
     XX(accept_errors, "weir_accept_errors_total", "errors", COUNTER,                               \
        "accepts that failed, most often for want of descriptors or memory")                        \
     XX(ended_reset, "weir_conns_reset_total", "connections", COUNTER, "ended by the peer's reset") \

@@ -203,7 +203,7 @@ struct service {
     uint64_t source_key;         /* config pointer of weir_connect's caller, to share the copy */
     bool retired;
     struct {
-        uint64_t accepted, refused_limit, refused_rate, closed;
+        uint64_t accepted, refused_limit, closed;
     } counts;
 };
 
@@ -219,7 +219,7 @@ struct conn_queue { /* slots + 1 of the ends */
 struct net_counters {
     uint64_t accepted, connected, closed, resets, deadlines[8], limits;
     uint64_t received_bytes, sent_bytes, refused_full, accept_errors, block_waits, mails_dropped;
-    uint64_t receives, sends, refused_limit, refused_rate;
+    uint64_t receives, sends, refused_limit, rate_pauses;
     uint64_t copied_bytes; /* output that the kernel did not take at once */
     uint64_t budget_pauses;
 };

@@ -56,22 +56,27 @@ static bool listener_full(const struct net *net, const struct service *service)
            net->conns.used >= net->conns.limit;
 }
 
-/* Takes a token of the accept rate; false: none, the listener waits. */
-static bool rate_take(weir_loop *loop, struct listener *l)
+static int32_t rate_burst(uint32_t rate)
+{
+    uint32_t burst = rate / 10 + 1;
+    return burst < INT32_MAX ? (int32_t)burst : INT32_MAX;
+}
+
+/* Pays for a connection by the accept rate. What the kernel accepted before it was told to pause is
+ * served on credit. Returns how long to pause until the next one is earned; 0: no pause. */
+static uint32_t rate_pay(weir_loop *loop, struct listener *l)
 {
     uint32_t rate = l->service->config.accept_rate;
     if (rate == 0)
-        return true;
+        return 0;
     uint64_t earned = (uint64_t)(loop->now_ms - l->tokens_ms) * rate / 1000;
     if (earned != 0) {
-        uint64_t burst = rate / 10 + 1;
-        l->tokens = (uint32_t)(l->tokens + earned < burst ? l->tokens + earned : burst);
-        l->tokens_ms = loop->now_ms;
+        int64_t tokens = l->tokens + (int64_t)earned;
+        l->tokens = tokens < rate_burst(rate) ? (int32_t)tokens : rate_burst(rate);
+        l->tokens_ms += (uint32_t)(earned * 1000 / rate); /* what is left over counts later */
     }
-    if (l->tokens == 0)
-        return false;
     l->tokens--;
-    return true;
+    return l->tokens > 0 ? 0 : (uint32_t)((1 - (int64_t)l->tokens) * 1000 / rate + 1);
 }
 
 static void listener_cancel(weir_loop *loop, struct listener *l)
@@ -209,11 +214,10 @@ static void queue_drain(weir_loop *loop, struct listener *l)
 
 static void accepted(weir_loop *loop, struct listener *l, int fd, bool direct)
 {
-    if (!rate_take(loop, l)) {
-        /* This one was taken by the kernel already: served on credit, the next ones wait. */
-        l->service->counts.refused_rate++;
-        loop->net->counters.refused_rate++;
-        listener_wait(loop, l, 1000 / l->service->config.accept_rate + 1);
+    uint32_t pause_ms = rate_pay(loop, l);
+    if (pause_ms != 0) {
+        loop->net->counters.rate_pauses++;
+        listener_wait(loop, l, pause_ms);
     }
     if (l->apply_options) {
         struct weir__socket_error error;
@@ -360,7 +364,7 @@ struct listener *listener_new(struct net *net, struct service *service, const we
         l->address.scheme = scheme;
     l->service = service;
     l->apply_options = !weir__socket_inherits(address) && !no_options(&service->config.socket);
-    l->tokens = 1;
+    l->tokens = rate_burst(service->config.accept_rate);
     l->tokens_ms = net->loop->now_ms;
     service_ref(service);
     *error = 0;

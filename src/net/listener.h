@@ -15,7 +15,7 @@ struct listener {
     bool apply_options; /* accepted sockets do not inherit them */
     bool owns_file;
     bool shared_queue; /* others accept from the same queue: they serve what is in it */
-    uint32_t tokens;   /* of the accept rate */
+    int32_t tokens;    /* of the accept rate */
     uint32_t tokens_ms;
     weir_address address;
     struct weir__socket_file file;

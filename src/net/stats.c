@@ -60,7 +60,7 @@ static void take_net(const struct net *net, weir_loop_stats *out)
     out->connected = counters->connected;
     out->closed = counters->closed;
     out->refused_limit = counters->refused_limit;
-    out->refused_rate = counters->refused_rate;
+    out->rate_pauses = counters->rate_pauses;
     out->accept_errors = counters->accept_errors;
     out->ended_reset = counters->resets;
     out->ended_limit = counters->limits;

@@ -1,0 +1,282 @@
+"""weir serve: what it says when it starts, what its options do, signals, the access log."""
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import urllib.request
+
+from cmd_support import *
+
+
+def curl(server, target="/", *arguments):
+    done = subprocess.run(["curl", "-sS", "--max-time", "20", *arguments,
+                           f"http://127.0.0.1:{server.port}{target}"], capture_output=True)
+    assert done.returncode == 0, done
+    return done.stdout
+
+
+@test
+def says_where_and_how():
+    www = folder(index_html=b"hello\n")
+    path = os.path.join(SCRATCH, "web.sock")
+    server = Server("--listen", f"unix:{path}", "--loops", "2", "--max-conns", "77", "--idle", "15s",
+                    "--max-body", "2M", www)
+    text = server.text()
+    assert server.urls == [f"http://127.0.0.1:{server.port}", f"unix:{path}"], server.urls
+    assert f"serves {www} on" in text and re.search(r"back end  \w+: \S+", text), text
+    assert "2, each accepts for itself (threads)" in text, text
+    assert "77 connections, idle 15s, header 10s, body 2MiB" in text, text
+    if BACKEND != "auto":
+        assert f"back end  {BACKEND}: WEIR_BACKEND names it" in text, text
+    assert "  try  " not in text, "hints are for terminals"
+    # Both addresses serve.
+    assert curl(server) == b"hello\n"
+    done = subprocess.run(["curl", "-sS", "--unix-socket", path, "http://t/"], capture_output=True)
+    assert done.stdout == b"hello\n", done
+    server.stop()
+    assert not os.path.exists(path)
+
+
+@test
+def quiet_says_nothing():
+    server = Server("--quiet", listen="http://127.0.0.1:0", banner=False)
+    wait_until(lambda: os.listdir(os.path.join(RUNTIME, "weir")), what="the control socket")
+    server.stop()
+    assert server.text() == "", server.text()
+
+
+@test
+def hints_on_a_terminal():
+    import pty
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([WEIR, "serve", "--listen", "http://127.0.0.1:0"], stderr=theirs,
+                               stdin=subprocess.DEVNULL)
+    os.close(theirs)
+    said = b""
+    while b"Ctrl-C" not in said:
+        said += os.read(ours, 4096)
+    assert re.search(rb"try +curl -i http://127\.0\.0\.1:\d+/", said), said
+    assert b"weir ctl stats" in said
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+    os.close(ours)
+
+
+@test
+def welcome_without_a_folder():
+    server = Server()
+    page = curl(server).decode()
+    assert "<!doctype html>" in page.lower() and "weir" in page
+    assert "404" in curl(server, "/nothing", "-o", "/dev/null", "-w", "%{http_code}").decode()
+    server.stop()
+
+
+@test
+def every_shape_serves():
+    www = folder(index_html=b"hello\n")
+    for arguments in (["--shape", "single"], ["--shape", "threads", "--loops", "3", "--pin"],
+                      ["--shape", "acceptor", "--loops", "2"],
+                      ["--shape", "acceptor", "--loops", "2", "--spread", "least-conns"],
+                      ["--shape", "acceptor", "--loops", "2", "--spread", "source-hash"]):
+        server = Server(*arguments, www)
+        clients = [Client(server) for _ in range(12)]
+        for client in clients:
+            assert client.get()[2] == b"hello\n"
+        loops = server.ctl("loops")["loops"]
+        assert len(loops) == {"single": 1, "threads": 3, "acceptor": 3}[arguments[1]], loops
+        if "least-conns" in arguments:
+            shares = [loop["conns"] for loop in loops if not loop["listeners"]]
+            assert shares == [6, 6], shares
+        for client in clients:
+            client.close()
+        server.stop()
+
+
+@test
+def file_options():
+    www = folder("options", a_txt=b"a", b_txt=b"b")
+    with open(os.path.join(www, ".secret"), "w") as file:
+        file.write("s")
+    with open(os.path.join(www, "a.txt.gz"), "wb") as file:
+        file.write(b"zipped")
+    link = os.path.join(www, "link")
+    if not os.path.islink(link):
+        os.symlink("a.txt", link)
+
+    def statuses(server):
+        return [curl(server, target, "-o", "/dev/null", "-w", "%{http_code}").decode()
+                for target in ("/", "/.secret", "/link")]
+
+    plain = Server(www)
+    assert statuses(plain) == ["403", "404", "404"], statuses(plain)
+    assert curl(plain, "/a.txt", "-H", "Accept-Encoding: gzip") == b"zipped"
+    plain.stop()
+    server = Server("--listing", "--hidden", "--symlinks", "--no-precompressed",
+                    "--header", "X-One: 1", "--header", "X-Two: 2", www)
+    assert statuses(server) == ["200", "200", "200"], statuses(server)
+    assert b"b.txt" in curl(server)
+    assert curl(server, "/a.txt", "-H", "Accept-Encoding: gzip") == b"a"
+    head = curl(server, "/a.txt", "-i").decode()
+    assert "\r\nX-One: 1\r\n" in head and "\r\nX-Two: 2\r\n" in head, head
+    server.stop()
+
+
+@test
+def bounds_of_requests():
+    server = Server("--max-body", "10", "--header-timeout", "300ms", "--idle", "400ms")
+    client = Client(server)
+    client.send(b"POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 11\r\n\r\n")
+    assert client.response()[0] in (405, 413)
+    slow = Client(server)
+    slow.send(b"GET / HTTP/1.1\r\nHo")
+    assert slow.response()[0] == 408
+    assert slow.closed()
+    idle = Client(server)
+    assert "timeout=0" not in idle.get()[1]
+    began = time.monotonic()
+    assert idle.closed()
+    assert 0.3 < time.monotonic() - began < 5 * SLOW
+    server.stop()
+
+
+def at_the_limit(overload):
+    server = Server("--max-conns", "3", "--loops", "1", "--overload", overload)
+    inside = [Client(server) for _ in range(3)]
+    for client in inside:
+        client.get()
+    return server, inside
+
+
+@test
+def overload_is_answered():
+    server, inside = at_the_limit("answer")
+    beyond = Client(server)
+    status, head, _ = beyond.response()
+    assert status == 503 and "\r\nRetry-After: " in head, head
+    assert beyond.closed()
+    assert inside[0].get()[0] == 200
+    stats = server.ctl("stats")["sum"]
+    assert stats["refused_limit"] == 1, stats
+    inside[0].close()
+    wait_until(lambda: server.stat("conns") <= 3, what="the end of a connection")
+    assert Client(server).get()[0] == 200
+    server.stop()
+
+
+@test
+def overload_is_reset():
+    server, inside = at_the_limit("reset")
+    try:
+        beyond = Client(server)
+        assert beyond.socket.recv(1) == b"", "served beyond the limit"
+        assert False, "closed in order, not reset"
+    except ConnectionResetError:
+        pass
+    server.stop()
+
+
+@test
+def overload_is_left_in_the_queue():
+    server, inside = at_the_limit("leave")
+    beyond = Client(server)
+    beyond.ask()
+    beyond.socket.settimeout(0.5)
+    try:
+        beyond.more()
+        assert False, "served beyond the limit"
+    except TimeoutError:
+        pass
+    beyond.socket.settimeout(20)
+    inside[0].close()
+    assert beyond.response()[0] == 200
+    server.stop()
+
+
+@test
+def accept_rate():
+    server = Server("--accept-rate", "20", "--loops", "1")
+    began = time.monotonic()
+    for _ in range(43):  # three at once, then one in 50 ms
+        client = Client(server)
+        assert client.get()[0] == 200
+        client.close()
+    assert 1.9 < time.monotonic() - began < 5 * SLOW, time.monotonic() - began
+    assert server.stat("rate_pauses") > 30
+    server.stop()
+
+
+@test
+def access_log_and_signals():
+    www = folder(a_txt=b"abc")
+    log = os.path.join(SCRATCH, "access.log")
+    server = Server("--access-log", log, "--access-format", "json", www)
+    for number, reopen in enumerate((signal.SIGHUP, signal.SIGUSR1)):
+        curl(server, f"/a.txt?{number}")
+        wait_until(lambda: os.path.getsize(log), what="a line of the log")
+        old = f"{log}.{number}"
+        os.rename(log, old)
+        server.signal(reopen)
+        wait_until(lambda: os.path.exists(log), what="a new log")
+        with open(old) as file:
+            line = json.loads(file.read())
+        assert f"/a.txt?{number}" in json.dumps(line), line
+    curl(server, "/a.txt?last")
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    with open(log) as file:
+        assert "/a.txt?last" in file.read()
+    assert stat.S_IMODE(os.stat(log).st_mode) & 0o7 == 0
+
+
+@test
+def log_on_a_pipe_whose_reader_goes():
+    """SIGPIPE kills nobody."""
+    ours, theirs = os.pipe()
+    server = Server("--access-log", "-", "--access-format", "common", stdout=theirs)
+    os.close(theirs)
+    assert curl(server)
+    line = os.read(ours, 4096).decode()
+    assert re.match(r'127\.0\.0\.1 - - \[.*\] "GET / HTTP/1\.1" 200 \d+', line), line
+    os.close(ours)
+    for _ in range(5):
+        assert curl(server)
+        time.sleep(0.05)
+    wait_until(lambda: server.stat("http_log_lost") > 0, what="the count of lost lines")
+    server.stop()
+
+
+@test
+def standard_error_may_be_closed_too():
+    ours, theirs = os.pipe()
+    noisy = subprocess.Popen([WEIR, "serve", "-vv", "--listen", "http://127.0.0.1:0", "--ctl",
+                              os.path.join(SCRATCH, "noisy.ctl")], stderr=theirs)
+    os.close(theirs)
+    said = b""
+    while b"control" not in said:
+        said += os.read(ours, 4096)
+    os.close(ours)
+    port = int(re.search(rb"on http://127.0.0.1:(\d+)", said)[1])
+    for _ in range(5):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
+            assert answer.status == 200
+        weir("ctl", "--socket", os.path.join(SCRATCH, "noisy.ctl"), "log-level", "debug")
+    noisy.send_signal(signal.SIGTERM)
+    assert noisy.wait(20) == 0
+
+
+@test
+def ipv6():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        raise Skipped("no IPv6 here")
+    server = Server(listen="http://[::1]:0")
+    done = subprocess.run(["curl", "-gsS", server.urls[0]], capture_output=True)
+    assert b"weir" in done.stdout, done
+    server.signal(signal.SIGINT)
+    assert server.wait() == 0
+
+
+main()
