@@ -1,0 +1,4 @@
+#!/usr/bin/env bash
+# weir ctl against a running server, and the control socket itself, on every back end.
+. "$(dirname "$0")/lib_cmd.sh"
+on_backends uring epoll poll select
