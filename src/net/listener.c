@@ -99,7 +99,7 @@ static void listener_wait(weir_loop *loop, struct listener *l, uint32_t ms)
 void listener_start(weir_loop *loop, struct listener *l)
 {
     const struct service *service = l->service;
-    if (l->armed || l->stopping || l->waiting || loop->net->over_budget)
+    if (l->armed || l->closing || l->waiting || loop->net->over_budget)
         return;
     if (service->config.overload == WEIR_OVERLOAD_LEAVE && listener_full(loop->net, service))
         return; /* listeners_room starts it again */
@@ -194,15 +194,14 @@ static void listener_free(weir_loop *loop, struct listener *l)
 static void accepted(weir_loop *loop, struct listener *l, int fd, bool direct);
 
 /* What waits in the queue of a listener that is being closed would be reset by the close (K17): the
- * queue is shut for new ones, and those in it are served. */
+ * queue is shut for new ones (listener_stop), and those in it are served. */
 static void queue_drain(weir_loop *loop, struct listener *l)
 {
     enum { QUEUE_MAX = 65536 };
     int flags = fcntl(l->fd.fd, F_GETFL);
-    if (loop->net->stopping || l->shared_queue || flags < 0)
+    if (loop->net->stopping || flags < 0)
         return;
     fcntl(l->fd.fd, F_SETFL, flags | O_NONBLOCK);
-    listen(l->fd.fd, 0);
     for (int taken = 0; taken < QUEUE_MAX; taken++) {
         int socket_flags = SOCK_CLOEXEC | (loop->io->hot_block ? SOCK_NONBLOCK : 0);
         int fd = accept4(l->fd.fd, NULL, NULL, socket_flags);
@@ -214,7 +213,7 @@ static void queue_drain(weir_loop *loop, struct listener *l)
 
 static void accepted(weir_loop *loop, struct listener *l, int fd, bool direct)
 {
-    uint32_t pause_ms = rate_pay(loop, l);
+    uint32_t pause_ms = l->stopping ? 0 : rate_pay(loop, l);
     if (pause_ms != 0) {
         loop->net->counters.rate_pauses++;
         listener_wait(loop, l, pause_ms);
@@ -255,18 +254,31 @@ void listener_event(weir_loop *loop, const struct io_event *event)
         accepted(loop, l, event->result, loop->io->direct);
     else
         accept_failed(loop, l, event->result);
-    if (l->stopping && !l->armed)
+    if (l->closing && !l->armed)
         listener_end(loop, l);
     else
         listener_start(loop, l);
     loop_ready_run(loop);
 }
 
+/* The queue is shut: accepts what is in it, and closes. */
+static void listener_close(weir_loop *loop, struct listener *l)
+{
+    l->closing = true;
+    if (l->armed)
+        listener_cancel(loop, l);
+    else
+        listener_end(loop, l);
+}
+
 void listener_timer(weir_loop *loop, struct wheel_node *node)
 {
     struct listener *l = weir_container(node, struct listener, timer);
     l->waiting = false;
-    listener_start(loop, l);
+    if (l->stopping)
+        listener_close(loop, l);
+    else
+        listener_start(loop, l);
 }
 
 static void hold_each(weir_loop *loop, struct listener *l, void *arg)
@@ -300,13 +312,20 @@ void listeners_room(weir_loop *loop, struct service *service)
 
 void listener_stop(weir_loop *loop, struct listener *l)
 {
-    if (l->stopping)
+    if (l->closing || (l->stopping && !loop->net->stopping))
         return;
     l->stopping = true;
-    if (l->armed)
-        listener_cancel(loop, l);
-    else
-        listener_end(loop, l);
+    bool refused = !loop->net->stopping && weir__socket_refuse(l->fd.fd, &l->address) == 0;
+    if (!refused || !loop->net->draining) {
+        listener_close(loop, l);
+        return;
+    }
+    /* A client that has our SYN-ACK believes that it is connected: its ACK is waited for. */
+    wheel_cancel(&loop->wheel, &l->timer);
+    l->waiting = false;
+    l->timer.tag = LOOP_OWNER_LISTENER;
+    wheel_start(&loop->wheel, &l->timer, loop->now_ms + LIMIT_LISTENER_LAST_MS);
+    listener_start(loop, l);
 }
 
 static void stop_each(weir_loop *loop, struct listener *l, void *arg)

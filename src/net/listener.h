@@ -14,8 +14,8 @@ struct listener {
     bool armed, canceled, stopping, waiting;
     bool apply_options; /* accepted sockets do not inherit them */
     bool owns_file;
-    bool shared_queue; /* others accept from the same queue: they serve what is in it */
-    int32_t tokens;    /* of the accept rate */
+    bool closing;   /* stopping is asked for; then, when handshakes had their time, this follows */
+    int32_t tokens; /* of the accept rate */
     uint32_t tokens_ms;
     weir_address address;
     struct weir__socket_file file;

@@ -68,4 +68,8 @@ int weir__socket_peer(int fd, weir_address *out);
  * it is not TCP. One system call, never blocking. tcp(7). */
 int weir__tcp_info(int fd, weir_tcp_info *out);
 
+/* Lets no new connection into the queue of a listening socket; those in it, and handshakes under
+ * way, can still be accepted. 0 or -errno. */
+int weir__socket_refuse(int fd, const weir_address *address);
+
 #endif
