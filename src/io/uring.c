@@ -58,7 +58,8 @@ static int decide(struct uring *ring, const struct uring_facts *facts, const cha
     return 0;
 }
 
-/* Without these a ring costs what epoll does, or more. What was switched off by hand is wanted so. */
+/* Without these a ring costs what epoll does, or more. What was switched off by hand is wanted so.
+ */
 static const char *why_second(const struct uring *ring, const struct uring_facts *facts)
 {
     const bool *on = ring->features.on;
@@ -221,6 +222,8 @@ static void cut(struct uring *ring, struct io_event *event)
                                        .block = event->block};
     event->result = (int32_t)most;
     event->flags = (uint16_t)((event->flags & ~IO_DRAINED) | IO_MORE);
+    ring->buffers.block[event->block]
+        .refs++; /* now: this event's may be given back before the rest */
 }
 
 static void carried(struct uring *ring, struct io_event *event)
@@ -233,7 +236,6 @@ static void carried(struct uring *ring, struct io_event *event)
                                .result = (int32_t)carry->left,
                                .flags = carry->flags,
                                .block = carry->block};
-    ring->buffers.block[carry->block].refs++;
     if (carry->left > most)
         cut(ring, event);
     else
