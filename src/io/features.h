@@ -22,9 +22,9 @@
     XX(recv_cap, true, "uring: the kernel cuts a receive at the event's maximum")           \
     XX(poll_first, true, "uring: a send known to find no room does not try first")          \
     XX(cancel_op, true, "uring: a missed cancel is repeated by descriptor and operation")   \
-    XX(first_read, true, "epoll: a new connection is read before it is registered")                \
-    XX(pwait2, true, "epoll: sleeps are told in nanoseconds")                                      \
-    XX(warm_move, true, "epoll, poll, select: a worker reads a cold file before it is sent")       \
+    XX(first_read, true, "epoll: a new connection is read before it is registered")         \
+    XX(pwait2, true, "epoll: sleeps are told in nanoseconds")                               \
+    XX(warm_move, true, "a cold file is read, by a worker or the ring, before it is sent")  \
     XX(direct, false, "uring: connections are slots of the ring's own table, not descriptors")
 
 /* XX(name, what it is): sizes, 0 when not given. "small" is the least that works. */

@@ -46,6 +46,7 @@ static int decide(struct uring *ring, const struct uring_facts *facts, const cha
         !facts->multishot_recv && on[IO_SWITCH_multishot_recv] && !config->no_multishot;
     ring->poll_first = !facts->poll_first && on[IO_SWITCH_poll_first];
     ring->cancel_op = !facts->cancel_op && on[IO_SWITCH_cancel_op];
+    ring->warm_move = on[IO_SWITCH_warm_move];
     ring->unix_oneshot = facts->unix_end;
     ring->io.direct =
         ring->features.named[IO_SWITCH_direct] ? on[IO_SWITCH_direct] : config->direct;

@@ -96,7 +96,7 @@ struct uring {
     bool wake_armed; /* the poll of the wake eventfd is in the ring */
     bool peeks;      /* the kernel's flags tell when an enter is needed */
 
-    bool multishot_accept, multishot_recv, poll_first, cancel_op, unix_oneshot;
+    bool multishot_accept, multishot_recv, poll_first, cancel_op, unix_oneshot, warm_move;
     uint32_t accept_flags;
 
     /* Waking, from any thread. */

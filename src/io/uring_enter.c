@@ -65,8 +65,8 @@ int uring_flush(struct uring *ring)
 }
 
 /* Memory for the entry that the caller takes next; it stays until the next enter, which is when the
- * kernel has copied it (IORING_FEAT_SUBMIT_STABLE). Whatever submits does so in here, so that taking
- * the entry does not, which would give the memory away. NULL when it cannot be had. */
+ * kernel has copied it (IORING_FEAT_SUBMIT_STABLE). Whatever submits does so in here, so that
+ * taking the entry does not, which would give the memory away. NULL when it cannot be had. */
 void *uring_arena(struct uring *ring, size_t size)
 {
     void *memory;

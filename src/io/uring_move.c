@@ -159,7 +159,7 @@ int uring_move(struct io *io, struct io_fd *socket, int file, int64_t *offset, s
         size = MOVE_MOST;
     if (socket->flags & URING_FD_WARMED)
         size = size < WARM_PIECE ? size : WARM_PIECE; /* what was read, and no more */
-    else if (!nowait && !weir__file_cached(file, *offset, size) &&
+    else if (ring->warm_move && !nowait && !weir__file_cached(file, *offset, size) &&
              await_disk(ring, socket, file, *offset, size, token))
         return IO_PENDING;
     sent = send_file(io, socket, file, offset, size);

@@ -70,6 +70,8 @@ static void add_probed(struct uring *ring, const struct uring_facts *facts)
              "a send known to find no room waits before it tries");
     add_fact(ring, "cancel_op", ring->cancel_op, facts->cancel_op,
              "a missed cancel is repeated by descriptor and operation");
+    add_fact(ring, "warm_move", ring->warm_move, NULL,
+             "the ring reads a cold file before it is sent");
     add_fact(ring, "direct", ring->io.direct, facts->direct,
              "connections are slots of the ring's own table");
     if (!ring->io.direct && !facts->direct)
