@@ -135,8 +135,8 @@ static int64_t before_sleep(struct ready *r, int64_t timeout_ns)
     return timeout_ns;
 }
 
-/* What has finished since the last turn, both kinds: the pool wakes the loop for the first of its jobs
- * only, and that wake-up is used up by now. */
+/* What has finished since the last turn, both kinds: the pool wakes the loop for the first of its
+ * jobs only, and that wake-up is used up by now. */
 static void take_files(struct ready *r)
 {
     struct io_file **end = &r->files;

@@ -203,10 +203,10 @@ static inline void received(struct uring *ring, const struct io_uring_cqe *cqe,
         buffers->lent--;
     }
     event->flags |= IO_BUFFER;
-    if (buffers->cap && buffers->cap < room)
-        room = buffers->cap;
-    /* Sockets other than TCP say nothing of what is left; a receive that filled all it could may
-     * have left something. */
+    if (ring->event_max < room)
+        room = ring->event_max; /* what a single receive asks for, and a capped one */
+    /* Sockets other than TCP may say nothing of what is left; a receive that filled all it could
+     * may have left something. */
     if (!(cqe->flags & IORING_CQE_F_SOCK_NONEMPTY) && size < room)
         event->flags |= IO_DRAINED;
 }

@@ -267,8 +267,8 @@ static void overflow_loses_nothing(void **state)
     }
 }
 
-/* Many gathered sends of unequal lengths in one turn: what describes them must stay until the kernel
- * has seen it, also when the queue is handed over in the middle. */
+/* Many gathered sends of unequal lengths in one turn: what describes them must stay until the
+ * kernel has seen it, also when the queue is handed over in the middle. */
 static void gathered_sends_stay_apart(void **state)
 {
     enum { SENDERS = 60, PIECES = 400 };
