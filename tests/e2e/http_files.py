@@ -860,6 +860,28 @@ def test_log_pipe():
     assert len(lines) > 1500 and (len(lines) == 4800 or lost), (len(lines), s.said)
 
 
+def test_log_standard_file():
+    """Standard output that is a file: behind what stands there, and before what comes later."""
+    path = f"{ROOT}/log-standard"
+    with open(path, "wb") as file:
+        file.write(b"before\n")
+        file.flush()
+        s = Server(WWW, stdout=file, log="-", loops=2, format="common")
+        for _ in range(100):
+            match = re.search(r"port (\d+)", open(path).read())
+            if match:
+                break
+            time.sleep(0.05)
+        s.port = int(match[1])
+        with s:
+            for _ in range(3):
+                s.ask("/small.txt")
+                time.sleep(0.3)
+        file.write(b"after\n")
+    lines = open(path).read().splitlines()
+    same((lines[0], lines[1][:5], lines[-1], len(lines)), ("before", "port ", "after", 6), lines)
+
+
 def test_log_full():
     """A disk without room costs lines, which are counted, and nothing else."""
     with Server(WWW, log="/dev/full") as s:

@@ -23,25 +23,33 @@ static int log_failed(const char *name, int error)
     return error;
 }
 
-/* A descriptor for the log, or a negative error. O_NONBLOCK keeps a pipe without a reader from
- * holding us; what is written later may wait, for it is not written on a loop. */
-static int log_open(const char *name)
-{
-    int fd =
-        name == NULL
-            ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)
-            : open(name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640);
-    if (fd < 0)
-        return -errno;
-    if (name != NULL)
-        fcntl(fd, F_SETFL, O_APPEND);
-    return fd;
-}
-
 static bool is_stream(int fd)
 {
     struct stat status;
     return fstat(fd, &status) != 0 || !S_ISREG(status.st_mode);
+}
+
+/* Standard output. Where a shell has put a file behind it, everybody who has it appends from now
+ * on: otherwise what we write and what the shell's next command writes would lie on each other. */
+static int log_standard(void)
+{
+    int fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+    if (fd >= 0 && !is_stream(fd))
+        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_APPEND);
+    return fd >= 0 ? fd : -errno;
+}
+
+/* A descriptor for the log, or a negative error. O_NONBLOCK keeps a pipe without a reader from
+ * holding us; what is written later may wait, for it is not written on a loop. */
+static int log_open(const char *name)
+{
+    if (name == NULL)
+        return log_standard();
+    int fd = open(name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640);
+    if (fd < 0)
+        return -errno;
+    fcntl(fd, F_SETFL, O_APPEND);
+    return fd;
 }
 
 static struct accesslog *log_new(const char *name, int format)

@@ -16,7 +16,7 @@
 #include "base/log.h"
 
 enum {
-    LOG_BUFFER_BYTES = 64 << 10,
+    LOG_BUFFER_BYTES = 256 << 10,
     LOG_FLUSH_BYTES = LOG_BUFFER_BYTES / 2, /* written at once from here on */
     LOG_FLUSH_MS = 200,                     /* or after this time */
     LOG_LAST_MS = 1000,                     /* what a reader of the last lines gets to take them */
