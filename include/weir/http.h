@@ -87,9 +87,9 @@ typedef struct weir_http_files {
 } weir_http_files;
 WEIR_API int weir__http_files(weir_http_app *app, const char *prefix, const char *directory,
                               const weir_http_files *options, size_t size);
-/* Serves the files beneath a directory at "prefix/". The directory is opened now; small files are kept
- * in memory, and a change of one is noticed within a second. 0 or an error, which is logged with cause
- * and fix. */
+/* Serves the files beneath a directory at "prefix/". The directory is opened now; small files are
+ * kept in memory, and a change of one is noticed within a second. 0 or an error, which is logged
+ * with cause and fix. */
 static inline int weir_http_serve_files(weir_http_app *app, const char *prefix,
                                         const char *directory, const weir_http_files *options)
 {
