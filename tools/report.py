@@ -4,7 +4,7 @@
 usage: report.py FOLDER
 
 FOLDER holds STAGE.xml (CTest's JUnit form) and notes.tsv (stage, outcome, name, reason).
-Skipped cases inside a cmocka program count as skipped too, so that none is overlooked.
+Skipped cases inside a test that passed count as skipped too, so that none is overlooked.
 """
 
 import re
@@ -21,11 +21,16 @@ def reason_of(output):
     return "no reason given"
 
 
-def cmocka_skips(output):
-    """Cases that a cmocka program skipped, with the reasons that tests/support/skip.h printed."""
-    reasons = dict(re.findall(r"^skip: (\w+): (.*)$", output, re.M))
-    for name in dict.fromkeys(re.findall(r"^\[  SKIPPED \] (\w+)$", output, re.M)):
-        yield name, reasons.get(name, "no reason given")
+def inner_skips(output):
+    """Cases skipped within a test that passed, each with its reason: cmocka's, of which
+    tests/support/skip.h prints "skip: CASE: REASON", and "skipped CASE: REASON" of the scripts."""
+    names = dict.fromkeys(re.findall(r"^\[  SKIPPED \] (\w+)$", output, re.M))
+    reasons = {}
+    for case, reason in re.findall(r"^skip: (?:(\w+): )?(.*)$", output, re.M):
+        reasons.setdefault(case if case in names else None, reason)
+    for name in names:
+        yield name, reasons.get(name, reasons.get(None, "no reason given"))
+    yield from re.findall(r"^skipped (\w+): (.*)$", output, re.M)
 
 
 def outcomes_of(path):
@@ -36,7 +41,7 @@ def outcomes_of(path):
         skipped = case.find("skipped")
         if case.get("status") == "run":
             yield "passed", name, ""
-            for inner, reason in cmocka_skips(output):
+            for inner, reason in inner_skips(output):
                 yield "skipped", f"{name}: {inner}", reason
         elif skipped is not None and skipped.get("message", "").startswith("SKIP_RETURN_CODE"):
             yield "skipped", name, reason_of(output)

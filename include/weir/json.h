@@ -20,7 +20,7 @@ typedef struct weir_json_writer {
     size_t size; /* bytes, without the NUL behind them */
     size_t room, limit;
     int error;
-    uint32_t depth, objects; /* bit n of objects: the bracket at depth n is an object */
+    uint32_t depth, objects; /* bit n of objects: the bracket n is an object, from 0 */
     bool indent, more;
 } weir_json_writer;
 

@@ -55,8 +55,8 @@ int options_read(const struct option *table, const char *command, int argc, char
 void options_print(const struct option *table);
 
 /* Prints text wrapped at 80 columns, `indent` blanks before each line but the first, which begins
- * at column `at`. A newline in the text begins a line; one that begins with a blank is printed as it
- * is. */
+ * at column `at`. A newline in the text begins a line; one that begins with a blank is printed as
+ * it is. */
 void print_wrapped(const char *text, int at, int indent);
 
 #endif

@@ -30,8 +30,8 @@
     XX(FILTERS_MAX, 8, "filters", "filters on a connection")                                    \
     XX(LISTENERS_MAX, 256, "listeners", "listeners of a loop")                                  \
     XX(ACCEPT_BACKOFF_MS, 100, "ms", "a listener's pause when descriptors or memory are short") \
-    XX(LISTENER_LAST_MS, 100, "ms",                                                                \
-       "a listener of a server that stops: for handshakes that are under way")                     \
+    XX(LISTENER_LAST_MS, 100, "ms",                                                             \
+       "a listener of a server that stops: for handshakes that are under way")                  \
     XX(REFUSALS_MAX, 64, "connections", "connections being answered with a refusal on a loop")  \
     XX(PULL_CHUNK, 16384, "bytes", "a pull source is asked for at a time")
 

@@ -56,7 +56,7 @@ static void options_fill(weir_loop *loop, const weir_loop_options *options, size
         o->memory_max_bytes = limits_memory_bytes() / 4;
 }
 
-static int open_io(weir_loop *loop)
+int loop_io_open(weir_loop *loop)
 {
     const weir_loop_options *o = &loop->options;
     loop->pool = weir__pool_new(LIMIT_POOL_THREADS, LIMIT_POOL_QUEUE);
@@ -90,7 +90,7 @@ static int open_io(weir_loop *loop)
     return 0;
 }
 
-static void close_io(weir_loop *loop)
+void loop_io_close(weir_loop *loop)
 {
     loop->io->ops->close(loop->io);
     weir__pool_free(loop->pool);
@@ -117,11 +117,11 @@ int weir__loop_new(weir_loop **out, const weir_loop_options *options, size_t siz
     loop_timers_init(loop);
     int result = loop_ops_init(loop);
     if (result == 0)
-        result = open_io(loop);
+        result = loop_io_open(loop);
     if (result == 0) {
         result = loop_table_add(loop);
         if (result < 0)
-            close_io(loop);
+            loop_io_close(loop);
     }
     if (result < 0) {
         loop_ops_end(loop);
@@ -136,11 +136,10 @@ int weir__loop_new(weir_loop **out, const weir_loop_options *options, size_t siz
 /* The first thread that turns a loop owns it from then on. */
 static bool loop_mine(weir_loop *loop)
 {
-    if (!loop->thread_known) {
-        loop->thread = pthread_self();
-        loop->thread_known = true;
-    }
-    return pthread_equal(loop->thread, pthread_self());
+    uintptr_t self = (uintptr_t)pthread_self();
+    uintptr_t owner = atomic_load_explicit(&loop->owner, memory_order_relaxed);
+    return owner == self ||
+           (owner == 0 && atomic_compare_exchange_strong(&loop->owner, &owner, self));
 }
 
 void loop_ready_run(weir_loop *loop)
@@ -203,9 +202,16 @@ static void turn_wait(weir_loop *loop, weir_time deadline)
     loop_clock(loop);
 }
 
+/* A host may sleep from now on: whoever posts has to tell it. */
+static void host_may_sleep(weir_loop *loop)
+{
+    if (!mpsc_sleep(&loop->posts))
+        loop->io->ops->wake(loop->io);
+}
+
 int weir_loop_turn(weir_loop *loop, weir_time deadline)
 {
-    if (loop == NULL || loop->in_turn || !loop_mine(loop))
+    if (loop == NULL || !loop_mine(loop) || loop->in_turn)
         return WEIR_EMISUSE;
     if (loop->fork_mark != loop_fork_mark())
         return -EOWNERDEAD;
@@ -219,6 +225,11 @@ int weir_loop_turn(weir_loop *loop, weir_time deadline)
     struct io_event event;
     while (loop->io->ops->next(loop->io, &event) != 0)
         loop->hooks[IO_TOKEN_OWNER(event.token) % LOOP_OWNERS].event(loop, &event);
+    if (loop_is_orphan(loop)) { /* a handler has forked, and this is the child: it stops here */
+        loop->in_turn = false;
+        loop_enter(former);
+        return -EOWNERDEAD;
+    }
     if (atomic_load_explicit(&loop->signals_pending, memory_order_relaxed) != 0)
         loop_signals_run(loop);
     if (atomic_load_explicit(&loop->posts.count, memory_order_relaxed) != 0)
@@ -229,6 +240,8 @@ int weir_loop_turn(weir_loop *loop, weir_time deadline)
         loop->net_turn(loop);
     loop->counters.turns++;
     stall_check(loop);
+    if (loop->embedded)
+        host_may_sleep(loop);
     loop->in_turn = false;
     loop_enter(former);
     return atomic_load_explicit(&loop->stopping, memory_order_relaxed) ? WEIR_ESTOPPED : 0;
@@ -249,8 +262,13 @@ void weir_loop_stop(weir_loop *loop)
 {
     if (loop == NULL)
         return;
+    /* Whoever sees it stop may free it: it is held until it has been woken. */
+    uint32_t id = loop->id;
+    if (loop_pin(id) == NULL)
+        return;
     atomic_store(&loop->stopping, true);
     loop->io->ops->wake(loop->io);
+    loop_unpin(id);
 }
 
 /* Waits for what is still in flight: nothing may complete into memory that is gone. Bounded: a
@@ -273,7 +291,7 @@ static bool drain_operations(weir_loop *loop)
 }
 
 /* Polls that nobody canceled are canceled here; their watches see nothing more. */
-static void ops_abandon(weir_loop *loop)
+void loop_ops_abandon(weir_loop *loop)
 {
     for (uint32_t slot = 0; slot < loop->ops.chunk_count << loop->ops.chunk_records_log2; slot++) {
         struct loop_op *op = slab_at(&loop->ops, slot);
@@ -299,44 +317,38 @@ void weir_loop_free(weir_loop *loop)
             loop->net_stop(loop);
         if (loop->coroutines_stop != NULL)
             loop->coroutines_stop(loop);
-        ops_abandon(loop);
+        loop_ops_abandon(loop);
         if (!drain_operations(loop))
             weir__log(WEIR_LOG_ERROR, 0, 0, "loop ended with %u operations in flight",
                       loop->io->ops->in_flight(loop->io));
         loop_mail_run(loop);
+        loop_io_close(loop);
+        loop_ops_end(loop);
+    } else {
+        loop_forget(loop);
     }
-    close_io(loop);
-    loop_ops_end(loop);
     memory_end(&loop->memory);
     loop_table_release(loop);
     loop_enter(former == loop ? NULL : former);
     weir__free(loop);
 }
 
-/* The child gets the loop's memory as it was in the middle of the parent's life. Descriptors of the
- * back end are closed without telling the kernel's side of it, which is the parent's; what the
- * program had started here is forgotten, not ended. */
 int weir_loop_after_fork(weir_loop *loop)
 {
     if (loop == NULL || loop->fork_mark == loop_fork_mark())
         return WEIR_EMISUSE;
-    if (loop->net_forked != NULL)
-        loop->net_forked(loop);
-    loop->io->ops->forked(loop->io);
-    weir__pool_forked(loop->pool);
-    close_io(loop);
-    loop_ops_end(loop);
-    list_init(&loop->ready);
+    loop_forget(loop);
     loop->in_turn = false;
-    loop->thread_known = false;
+    atomic_store(&loop->owner, 0);
     atomic_store(&loop->signals_pending, 0);
     atomic_store(&loop->stopping, false);
+    loop->embedded = false;
     mpsc_init(&loop->posts, loop->options.posts_max, loop->options.posts_max_bytes);
     loop_clock(loop);
     loop_timers_init(loop);
     int result = loop_ops_init(loop);
     if (result == 0)
-        result = open_io(loop);
+        result = loop_io_open(loop);
     if (result == 0)
         loop->fork_mark = loop_fork_mark();
     return result;
@@ -344,7 +356,14 @@ int weir_loop_after_fork(weir_loop *loop)
 
 int weir_loop_fd(weir_loop *loop)
 {
-    return loop != NULL ? loop->io->ops->poll_fd(loop->io) : WEIR_EINVALID;
+    if (loop == NULL)
+        return WEIR_EINVALID;
+    int fd = loop->io->ops->poll_fd(loop->io);
+    if (fd >= 0 && !loop->embedded) {
+        loop->embedded = true;
+        host_may_sleep(loop);
+    }
+    return fd;
 }
 
 weir_time weir_loop_due(const weir_loop *loop)
@@ -359,6 +378,8 @@ weir_time weir_loop_due(const weir_loop *loop)
 
 weir_loop *weir_loop_enter(weir_loop *loop)
 {
+    if (loop != NULL && loop->fork_mark != loop_fork_mark())
+        return loop_enter(NULL); /* the parent's: verbs say -EOWNERDEAD */
     if (loop != NULL && loop_mine(loop) && !loop->in_turn)
         loop_clock(loop);
     return loop_enter(loop);

@@ -50,34 +50,35 @@ struct co_pool; /* and co/ */
 
 struct weir_loop {
     struct io *io;
+    const struct io_ops *living_ops; /* of an orphan: what its back end really has */
     uint64_t now_ns;
     uint32_t now_ms; /* of the loop's clock, wraps */
     uint32_t id;
     uint32_t generation; /* where the records of connections and listeners begin to count */
-    uint64_t epoch_ns; /* now_ms counts from here */
+    uint64_t epoch_ns;   /* now_ms counts from here */
     struct loop_hooks hooks[LOOP_OWNERS];
     struct wheel wheel;
-    struct list ready;     /* struct loop_ready */
-    struct memory memory;  /* chunks of output queues and held input */
-    struct net *net;       /* NULL until something listens or connects */
-    void (*net_turn)(weir_loop *loop); /* flushes and deferred work of net/, once a turn */
-    void (*net_stop)(weir_loop *loop); /* ends everything of net/; for weir_loop_free */
-    bool (*net_busy)(weir_loop *loop); /* has deferred work: do not sleep */
+    struct list ready;                   /* struct loop_ready */
+    struct memory memory;                /* chunks of output queues and held input */
+    struct net *net;                     /* NULL until something listens or connects */
+    void (*net_turn)(weir_loop *loop);   /* flushes and deferred work of net/, once a turn */
+    void (*net_stop)(weir_loop *loop);   /* ends everything of net/; for weir_loop_free */
+    bool (*net_busy)(weir_loop *loop);   /* has deferred work: do not sleep */
     void (*net_forked)(weir_loop *loop); /* in the child: closes descriptors, forgets the rest */
-    struct co_pool *coroutines; /* NULL until one is needed */
+    struct co_pool *coroutines;          /* NULL until one is needed */
     void (*coroutines_stop)(weir_loop *loop);
-    bool coroutines_ending;  /* every wait is canceled */
-    struct slab ops;       /* struct loop_op */
+    bool coroutines_ending;           /* every wait is canceled */
+    struct slab ops;                  /* struct loop_op */
     struct loop_pending *timers_root; /* precise timers: a pairing heap */
-    struct list signals;   /* struct weir_watch of weir_signal */
+    struct list signals;              /* struct weir_watch of weir_signal */
     _Atomic uint64_t signals_pending;
     struct mpsc posts;
     _Atomic bool stopping;
     bool in_turn;
+    bool embedded;      /* a host sleeps for it: weir_loop_fd */
     uint32_t fork_mark; /* as it was when the loop was made */
     uint64_t turn_handled_from_ns, turn_ended_ns;
-    pthread_t thread;
-    bool thread_known;
+    _Atomic uintptr_t owner; /* pthread_self() of the thread that turns it; 0: nobody yet */
     weir_loop_options options;
     struct loop_counters counters;
     const char *backend_why; /* why it has this back end; static text */
@@ -91,6 +92,13 @@ extern __thread weir_loop *weir__current __attribute__((tls_model("initial-exec"
 static inline weir_loop *loop_current(void)
 {
     return weir__current;
+}
+
+/* Whether another thread than this one turns it. Any thread. */
+static inline bool loop_foreign(const weir_loop *loop)
+{
+    uintptr_t owner = atomic_load_explicit(&loop->owner, memory_order_relaxed);
+    return owner != 0 && owner != (uintptr_t)pthread_self();
 }
 
 /* Sets the current loop and returns the former one: for verbs called between turns. */
@@ -110,6 +118,16 @@ weir_loop *loop_pin(uint32_t id);
 void loop_unpin(uint32_t id);
 /* Counts forks of this process on the child's side: a loop of another mark is the parent's. */
 uint32_t loop_fork_mark(void);
+static inline bool loop_is_orphan(const weir_loop *loop) /* fork was called within its turn */
+{
+    return loop->fork_mark != loop_fork_mark();
+}
+/* What a verb says that finds no current loop: WEIR_EMISUSE, or -EOWNERDEAD on a thread of a child
+ * whose loop is the parent's. */
+int loop_none(void);
+/* fork.c: in a child, the loop refuses from now on; and it drops all that is the parent's. */
+void loop_orphan(weir_loop *loop);
+void loop_forget(weir_loop *loop);
 int loop_table_add(weir_loop *loop); /* sets loop->id */
 /* Other threads find it no more; its handles stay its own until the release. */
 void loop_table_remove(weir_loop *loop);
@@ -130,8 +148,8 @@ void loop_mail_run(weir_loop *loop);
 /* File operations and blocking calls off the loop. */
 struct loop_file;
 typedef void loop_file_fn(weir_loop *loop, int result, void *arg);
-/* Starts; fn(result) on the loop when done. The io_file is copied; its pointers stay valid until fn.
- * 0 or negative. */
+/* Starts; fn(result) on the loop when done. The io_file is copied; its pointers stay valid until
+ * fn. 0 or negative. */
 int loop_file_start(weir_loop *loop, const struct io_file *file, loop_file_fn *fn, void *arg);
 
 /* One-shot poll by the loop itself (net's waiting for writability of odd things). */
@@ -149,9 +167,15 @@ struct loop_op {
     struct io_file file;
 };
 
+int loop_io_open(weir_loop *loop);
+void loop_io_close(weir_loop *loop);
 int loop_ops_init(weir_loop *loop);
 void loop_ops_end(weir_loop *loop);
+/* Cancels the polls that nobody has: their watches see nothing more. */
+void loop_ops_abandon(weir_loop *loop);
 void loop_timers_init(weir_loop *loop);
+/* Every started timer is as if it never was. */
+void loop_timers_forget(weir_loop *loop);
 /* Runs due timers. */
 void loop_timers_run(weir_loop *loop);
 /* When the next timer is due, for sleeping; WEIR_NEVER: none. */
@@ -171,6 +195,5 @@ static inline void loop_ready_add(weir_loop *loop, struct loop_ready *ready)
         list_push(&loop->ready, &ready->link);
     }
 }
-
 
 #endif

@@ -1,4 +1,6 @@
 /* What crosses into a loop from other threads: one bounded queue, one wake for a burst. */
+#include <errno.h>
+
 #include <weir/error.h>
 
 #include "loop/loop.h"
@@ -25,7 +27,7 @@ int loop_mail_send(weir_loop *loop, struct loop_mail *mail, uint64_t bytes, bool
 void loop_mail_run(weir_loop *loop)
 {
     uint32_t left = atomic_load_explicit(&loop->posts.count, memory_order_relaxed);
-    while (left-- > 0) {
+    while (left-- > 0 && !loop_is_orphan(loop)) {
         struct mpsc_node *node = mpsc_pop(&loop->posts);
         if (node == NULL)
             return;
@@ -45,6 +47,8 @@ static void task_run(weir_loop *loop, struct loop_mail *mail)
 int loop_post(weir_loop *loop, weir_task *memory, weir_task_fn *fn, void *arg, bool reserved)
 {
     struct task *task = (struct task *)memory;
+    if (loop_is_orphan(loop))
+        return -EOWNERDEAD;
     task->mail.run = task_run;
     task->fn = fn;
     task->arg = arg;
@@ -55,5 +59,13 @@ int weir_post(weir_loop *loop, weir_task *task, weir_task_fn *fn, void *arg)
 {
     if (loop == NULL || task == NULL || fn == NULL)
         return WEIR_EINVALID;
-    return loop_post(loop, task, fn, arg, false);
+    if (loop == loop_current())
+        return loop_post(loop, task, fn, arg, false);
+    /* The task may end its loop before the loop has been woken for it. */
+    uint32_t id = loop->id;
+    if (loop_pin(id) == NULL)
+        return WEIR_ESTOPPED;
+    int result = loop_post(loop, task, fn, arg, false);
+    loop_unpin(id);
+    return result;
 }

@@ -104,7 +104,7 @@ int weir_poll(weir_watch *memory, int fd, int events, weir_poll_fn *fn, void *ar
     weir_loop *loop = loop_current();
     struct watch *watch = (struct watch *)memory;
     if (loop == NULL)
-        return WEIR_EMISUSE;
+        return loop_none();
     if (watch == NULL || fn == NULL || fd < 0)
         return WEIR_EINVALID;
     if (watch->loop != NULL)
@@ -148,7 +148,9 @@ int weir_signal(weir_watch *memory, int signal_number, weir_signal_fn *fn, void 
 {
     weir_loop *loop = loop_current();
     struct watch *watch = (struct watch *)memory;
-    if (loop == NULL || (watch != NULL && watch->loop != NULL))
+    if (loop == NULL)
+        return loop_none();
+    if (watch != NULL && watch->loop != NULL)
         return WEIR_EMISUSE;
     if (watch == NULL || fn == NULL || signal_number < 1 || signal_number > 63)
         return WEIR_EINVALID;

@@ -1,5 +1,6 @@
 /* The table of loops: the one thing that loops share. A foreign thread pins an entry while it
  * posts; a loop that goes away waits until nobody holds it. */
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -20,9 +21,24 @@ static _Atomic uint32_t last_id;
 static _Atomic uint32_t fork_mark;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
+static __thread bool orphan __attribute__((tls_model("initial-exec")));
+
 static void forked_child(void)
 {
     atomic_fetch_add_explicit(&fork_mark, 1, memory_order_relaxed);
+    for (uint32_t id = 1; id <= LOOP_ID_MAX; id++) {
+        weir_loop *loop = atomic_load_explicit(&table[id].loop, memory_order_relaxed);
+        if (loop != NULL)
+            loop_orphan(loop);
+        atomic_store_explicit(&table[id].pins, 0, memory_order_relaxed); /* of threads not here */
+    }
+    orphan = true;
+    weir__current = NULL;
+}
+
+int loop_none(void)
+{
+    return orphan ? -EOWNERDEAD : WEIR_EMISUSE;
 }
 
 static void fork_watch(void)

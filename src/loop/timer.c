@@ -123,7 +123,7 @@ static int timer_start(weir_timer *memory, weir_time due, weir_timer_fn *fn, voi
     weir_loop *loop = loop_current();
     struct timer *timer = timer_of(memory);
     if (loop == NULL)
-        return WEIR_EMISUSE;
+        return loop_none();
     if (timer == NULL || fn == NULL)
         return WEIR_EINVALID;
     if (timer->loop != NULL && timer->loop != loop)
@@ -198,20 +198,46 @@ void loop_timers_init(weir_loop *loop)
     loop->hooks[LOOP_OWNER_OP].timer = timer_expired;
 }
 
+static void forget_list(struct wheel_node *node)
+{
+    while (node != NULL) {
+        struct wheel_node *next = node->next;
+        node->next = NULL;
+        node->link = NULL;
+        if ((node->tag & 15) == LOOP_OWNER_OP)
+            weir_container(node, struct timer, node)->loop = NULL;
+        node = next;
+    }
+}
+
+void loop_timers_forget(weir_loop *loop)
+{
+    while (loop->timers_root != NULL) {
+        struct timer *timer = weir_container(loop->timers_root, struct timer, pending);
+        heap_remove(loop, &timer->pending);
+        timer->loop = NULL;
+    }
+    for (unsigned level = 0; level < WHEEL_LEVELS; level++)
+        for (unsigned slot = 0; slot < WHEEL_SLOTS; slot++)
+            forget_list(loop->wheel.slot[level][slot]);
+    forget_list(loop->wheel.expired);
+    wheel_init(&loop->wheel, loop->now_ms);
+}
+
 void loop_timers_run(weir_loop *loop)
 {
     enum { CASCADE_BUDGET = 4096, PRECISE_BUDGET = 4096 };
     /* Bounded: one that starts itself again in the past must not hold the turn for ever. */
     for (int fired = 0; loop->timers_root != NULL && fired < PRECISE_BUDGET; fired++) {
         struct timer *timer = weir_container(loop->timers_root, struct timer, pending);
-        if (timer->due_ns > loop->now_ns)
+        if (timer->due_ns > loop->now_ns || loop_is_orphan(loop))
             break;
         heap_remove(loop, &timer->pending);
         timer_fire(loop, timer);
     }
     wheel_advance(&loop->wheel, loop->now_ms, CASCADE_BUDGET);
     struct wheel_node *node;
-    while ((node = wheel_expire(&loop->wheel)) != NULL)
+    while (!loop_is_orphan(loop) && (node = wheel_expire(&loop->wheel)) != NULL)
         loop->hooks[node->tag & 15].timer(loop, node);
 }
 

@@ -12,7 +12,7 @@ int conn_get(weir_conn handle, weir_loop **loop_out, struct conn **out)
 {
     weir_loop *loop = loop_current();
     if (loop == NULL || (handle.id != 0 && handle.id >> 54 != loop->id))
-        return handle.id == 0 ? WEIR_EGONE : WEIR_EMISUSE;
+        return handle.id == 0 ? WEIR_EGONE : loop == NULL ? loop_none() : WEIR_EMISUSE;
     if (handle.id == 0 || loop->net == NULL)
         return WEIR_EGONE;
     struct conn *c = conn_at(loop->net, (uint32_t)(handle.id >> 30) & 0xffffffu);
@@ -195,21 +195,28 @@ void conn_each(struct net *net, void (*fn)(weir_loop *loop, struct conn *c, void
     }
 }
 
-void conn_list_add(struct net *net, struct conn *c, enum conn_list list)
+void conn_list_insert(struct net *net, struct conn *c, enum conn_list list, uint32_t behind)
 {
     struct conn_queue *queue = &net->lists[list];
-    if (c->list == list)
-        return;
     conn_list_leave(net, c);
     c->list = (uint8_t)list;
-    c->list_next = 0;
-    c->list_prev = queue->last;
-    if (queue->last != 0)
-        conn_at(net, queue->last - 1)->list_next = c->slot + 1;
+    c->list_prev = behind;
+    c->list_next = behind != 0 ? conn_at(net, behind - 1)->list_next : queue->first;
+    if (behind != 0)
+        conn_at(net, behind - 1)->list_next = c->slot + 1;
     else
         queue->first = c->slot + 1;
-    queue->last = c->slot + 1;
+    if (c->list_next != 0)
+        conn_at(net, c->list_next - 1)->list_prev = c->slot + 1;
+    else
+        queue->last = c->slot + 1;
     queue->count++;
+}
+
+void conn_list_add(struct net *net, struct conn *c, enum conn_list list)
+{
+    if (c->list != list)
+        conn_list_insert(net, c, list, net->lists[list].last);
 }
 
 void conn_list_leave(struct net *net, struct conn *c)
@@ -217,6 +224,8 @@ void conn_list_leave(struct net *net, struct conn *c)
     if (c->list == CONN_LIST_NONE)
         return;
     struct conn_queue *queue = &net->lists[c->list];
+    if (net->blocks_returned == c->slot + 1)
+        net->blocks_returned = c->list_prev;
     if (c->list_prev != 0)
         conn_at(net, c->list_prev - 1)->list_next = c->list_next;
     else

@@ -16,40 +16,42 @@
 #include "loop/limits.h"
 #include "loop/loop.h"
 
-enum conn_phase { /* where a connection is in its life; only ever moves down this list */
+/* Where a connection is in its life; only ever moves down this list. */
+enum conn_phase {
     CONN_FREE,
     CONN_CONNECTING, /* connect(2) is in flight */
     CONN_OPENING,    /* established; a filter's handshake is going on */
     CONN_OPEN,
-    CONN_FLUSHING,   /* weir_close: output is being sent */
-    CONN_LINGERING,  /* our end is sent; waiting for the peer's */
-    CONN_STOPPING,   /* waiting for the final completions of what was canceled */
-    CONN_CLOSING,    /* the descriptor is being closed */
-    CONN_CLOSED      /* on_close and the end of the record come with the next flush */
+    CONN_FLUSHING,  /* weir_close: output is being sent */
+    CONN_LINGERING, /* our end is sent; waiting for the peer's */
+    CONN_STOPPING,  /* waiting for the final completions of what was canceled */
+    CONN_CLOSING,   /* the descriptor is being closed */
+    CONN_CLOSED     /* on_close and the end of the record come with the next flush */
 };
 
 enum conn_flags {
-    CONN_RECV_ARMED = 1 << 0,     /* a receive is in flight */
-    CONN_RECV_CANCELED = 1 << 1,  /* and has been asked to end */
-    CONN_SENDING = 1 << 2,        /* a send or move is in flight */
-    CONN_DIRTY = 1 << 3,          /* in the list of those to be flushed */
-    CONN_ERROR_HELD = 1 << 4,     /* `error` came while paused and is not told yet */
-    CONN_PAUSED_USER = 1 << 5,    /* weir_pause */
-    CONN_PAUSED_MARK = 1 << 6,    /* output is above the soft mark */
-    CONN_PAUSED_BUDGET = 1 << 7,  /* the loop is over its memory budget */
-    CONN_PAUSED_PROTO = 1 << 8,   /* the protocol waits for its handler */
-    CONN_PAUSED_PIPE = 1 << 9,    /* the other end of a pipe is slower */
-    CONN_PEER_ENDED = 1 << 10,    /* the kernel told the peer's end */
-    CONN_END_TOLD = 1 << 11,      /* and the consumer knows it */
-    CONN_DRAIN_OWED = 1 << 12,    /* on_drain is to be called when output has fallen */
-    CONN_OUTPUT_SHUT = 1 << 13,   /* no more sends: weir_finish, weir_close */
-    CONN_FIN_SENT = 1 << 14,      /* our end is on the wire */
-    CONN_OPENED = 1 << 15,        /* on_open was called */
-    CONN_BLOCKED = 1 << 16,       /* the last send was short */
-    CONN_LAST_INPUT = 1 << 17,    /* the protocol expects no more input */
-    CONN_DRAINED = 1 << 18,       /* the last read emptied the socket */
-    CONN_RESET = 1 << 19,         /* close abortively */
-    CONN_WORKING = 1 << 20,       /* the protocol is busy with a request */
+    CONN_RECV_ARMED = 1 << 0,    /* a receive is in flight */
+    CONN_RECV_CANCELED = 1 << 1, /* and has been asked to end */
+    CONN_SENDING = 1 << 2,       /* a send or move is in flight */
+    CONN_DIRTY = 1 << 3,         /* in the list of those to be flushed */
+    CONN_ERROR_HELD = 1 << 4,    /* `error` came while paused and is not told yet */
+    CONN_PAUSED_USER = 1 << 5,   /* weir_pause */
+    CONN_PAUSED_MARK = 1 << 6,   /* output is above the soft mark */
+    CONN_PAUSED_BUDGET = 1 << 7, /* the loop is over its memory budget */
+    CONN_PAUSED_PROTO = 1 << 8,  /* the protocol waits for its handler */
+    CONN_PAUSED_PIPE = 1 << 9,   /* the other end of a pipe is slower */
+    CONN_PEER_ENDED = 1 << 10,   /* the kernel told the peer's end */
+    CONN_END_TOLD = 1 << 11,     /* and the consumer knows it */
+    CONN_DRAIN_OWED = 1 << 12,   /* on_drain is to be called when output has fallen */
+    CONN_OUTPUT_SHUT = 1 << 13,  /* no more sends: weir_finish, weir_close */
+    CONN_FIN_SENT = 1 << 14,     /* our end is on the wire */
+    CONN_OPENED = 1 << 15,       /* on_open was called */
+    CONN_BLOCKED = 1 << 16,      /* the last send was short */
+    CONN_LAST_INPUT = 1 << 17,   /* the protocol expects no more input */
+    CONN_DRAINED = 1 << 18,      /* the last read emptied the socket */
+    CONN_RESET = 1 << 19,        /* close abortively */
+    CONN_WORKING = 1 << 20,      /* the protocol is busy with a request */
+    CONN_LINED_UP = 1 << 20,     /* its receive was armed from the line for receive blocks */
     CONN_CLIENT = 1 << 21,
     CONN_FILTERED = 1 << 22,
     CONN_REFUSED = 1 << 23,       /* beyond the limit: only told so */
@@ -57,41 +59,41 @@ enum conn_flags {
     CONN_TORN = 1 << 25,          /* the stream is broken in the middle: only close is left */
     CONN_SEND_CANCELED = 1 << 27, /* the send in flight has been asked to end */
     CONN_CONNECT_SENT = 1 << 28,  /* what is in flight as a send is the connect */
-    CONN_UP_ENDED = 1 << 29,      /* the consumer's input has ended: as the wire's, or by a filter */
-    CONN_CONNECT_DONE = 1 << 26,  /* connected at once: told in the next turn */
-    CONN_WIRE_SHUT = 1 << 30,     /* filters passed our end down to the wire */
+    CONN_UP_ENDED = 1 << 29,     /* the consumer's input has ended: as the wire's, or by a filter */
+    CONN_CONNECT_DONE = 1 << 26, /* connected at once: told in the next turn */
+    CONN_WIRE_SHUT = 1 << 30,    /* filters passed our end down to the wire */
 };
-#define CONN_PAUSED                                                                                \
-    (CONN_PAUSED_USER | CONN_PAUSED_MARK | CONN_PAUSED_BUDGET | CONN_PAUSED_PROTO |                \
+#define CONN_PAUSED                                                                 \
+    (CONN_PAUSED_USER | CONN_PAUSED_MARK | CONN_PAUSED_BUDGET | CONN_PAUSED_PROTO | \
      CONN_PAUSED_PIPE)
 /* Quiet for a reason that is not the peer's: it cannot be called idle. */
-#define CONN_PAUSED_WAITING                                                                        \
+#define CONN_PAUSED_WAITING \
     (CONN_PAUSED_BUDGET | CONN_PAUSED_PROTO | CONN_PAUSED_PIPE | CONN_WORKING)
 
-/* The protocol expects no more input, and the last read emptied the socket: it can be closed without
- * waiting for the peer. */
-#define conn_quiet(c)                                                                              \
+/* The protocol expects no more input, and the last read emptied the socket: it can be closed
+ * without waiting for the peer. */
+#define conn_quiet(c) \
     ((conn_flags(c) & (CONN_LAST_INPUT | CONN_DRAINED)) == (CONN_LAST_INPUT | CONN_DRAINED))
 
 struct busy;
 struct service;
 
 struct conn {
-    struct slab_head head;      /* generation; next_free holds the flags while it lives */
+    struct slab_head head; /* generation; next_free holds the flags while it lives */
     struct io_fd fd;
-    struct wheel_node timer;    /* the earliest deadline */
-    void *user;                 /* weir_conn_user */
-    struct busy *busy;          /* or NULL */
-    struct service *service;    /* the version of configuration that it was accepted under */
-    void *session;              /* .conn_size bytes, or the protocol's record, or NULL */
+    struct wheel_node timer; /* the earliest deadline */
+    void *user;              /* weir_conn_user */
+    struct busy *busy;       /* or NULL */
+    struct service *service; /* the version of configuration that it was accepted under */
+    void *session;           /* .conn_size bytes, or the protocol's record, or NULL */
     uint64_t received_bytes, sent_bytes;
     uint32_t slot;
     uint32_t list_next, list_prev; /* slot + 1 in one of the lists of struct net; 0: none */
     uint32_t opened_ms, read_ms, write_ms;
-    uint32_t queued_bytes;      /* of output held for the caller */
+    uint32_t queued_bytes; /* of output held for the caller */
     uint8_t phase, why, deadline, list;
-    int32_t error;              /* the first one; with CONN_ERROR_HELD not told yet */
-    uint32_t dirty_next;        /* slot + 1 of the next one to be flushed */
+    int32_t error;       /* the first one; with CONN_ERROR_HELD not told yet */
+    uint32_t dirty_next; /* slot + 1 of the next one to be flushed */
 };
 _Static_assert(sizeof(struct conn) == 128, "an idle connection costs 128 bytes");
 
@@ -107,18 +109,25 @@ struct idle_told {
 };
 
 /* One piece of output. */
-enum segment_kind { SEGMENT_COPY, SEGMENT_STATIC, SEGMENT_BLOCK, SEGMENT_LENT, SEGMENT_FILE,
-                    SEGMENT_PULL, SEGMENT_FDS };
+enum segment_kind {
+    SEGMENT_COPY,
+    SEGMENT_STATIC,
+    SEGMENT_BLOCK,
+    SEGMENT_LENT,
+    SEGMENT_FILE,
+    SEGMENT_PULL,
+    SEGMENT_FDS
+};
 
 struct segment {
     const uint8_t *data;
-    uint64_t size;    /* bytes left; of a file too. A pull source: 0 */
+    uint64_t size; /* bytes left; of a file too. A pull source: 0 */
     uint8_t kind;
     uint8_t flags;
-    uint16_t block;   /* BLOCK */
-    uint32_t index;   /* LENT: number of the loan. COPY: bytes used in the chunk */
+    uint16_t block; /* BLOCK */
+    uint32_t index; /* LENT: number of the loan. COPY: bytes used in the chunk */
     union {
-        struct {      /* COPY */
+        struct { /* COPY */
             uint8_t *chunk;
             uint32_t room;
         };
@@ -144,22 +153,22 @@ struct output {
     struct segment *segments; /* first, or a chunk */
     size_t room;              /* bytes of the chunk, when it is one */
     uint32_t head, count, max;
-    uint64_t unsent_bytes;    /* in all, files and static memory too; not pull sources */
+    uint64_t unsent_bytes; /* in all, files and static memory too; not pull sources */
 };
 
 struct busy {
-    struct output out;        /* for the wire */
-    uint8_t *held;            /* input not consumed yet */
+    struct output out; /* for the wire */
+    uint8_t *held;     /* input not consumed yet */
     size_t held_room;
     uint32_t held_from, held_to;
     uint64_t write_mark_bytes; /* sent_bytes when the write deadline's interval began */
     uint32_t scanned;          /* of held input: the framing looked so far */
     uint32_t write_mark_ms;
-    bool stalling;             /* output is pending, the interval runs */
-    uint32_t inflight_bytes;   /* of the send in flight */
-    bool inflight_move;        /* it is a move, not a send */
+    bool stalling;           /* output is pending, the interval runs */
+    uint32_t inflight_bytes; /* of the send in flight */
+    bool inflight_move;      /* it is a move, not a send */
     struct filter_stack *filters;
-    weir_conn piped;           /* the other end of a pipe */
+    weir_conn piped; /* the other end of a pipe */
 };
 
 /* Who consumes a connection's bytes: handlers of events, frames, HTTP. */
@@ -178,38 +187,39 @@ struct consumer {
     bool (*due)(weir_loop *loop, struct conn *c, uint32_t *due_ms, enum weir_deadline *which);
     /* It passed: true: close with that reason; false: the consumer has dealt with it. */
     bool (*expired)(weir_loop *loop, struct conn *c, enum weir_deadline which);
-    /* The server is being stopped: finish what is going on, then close. NULL: close in order now. */
+    /* The server is being stopped: finish what is going on, then close. NULL: close in order now.
+     */
     void (*drain_request)(weir_loop *loop, struct conn *c);
     bool takes_any;    /* input takes every piece whole: nothing is ever left of it */
     uint32_t hold_max; /* input that may be held; reading pauses beyond it */
 };
 
-/* A service as the core uses it: a copy of the program's with defaults filled in, counted, because a
- * connection keeps the version that it was accepted under. */
+/* A service as the core uses it: a copy of the program's with defaults filled in, counted, because
+ * a connection keeps the version that it was accepted under. */
 struct service {
     weir_service config;
     const struct consumer *consumer;
-    void *protocol;              /* the consumer's own (frames, HTTP) */
+    void *protocol; /* the consumer's own (frames, HTTP) */
     void (*protocol_free)(void *protocol);
     struct object_pool sessions; /* .conn_size bytes each; of this loop */
     uint32_t filter_count;
-    uint32_t told_offset;        /* of struct idle_told in a session */
-    bool idle_told;              /* sessions carry struct idle_told behind their bytes */
-    uint32_t conns;              /* living ones, on this loop */
-    uint32_t refs;               /* listeners + connections */
-    uint32_t refusing;           /* connections being told that there is no room */
-    uint32_t hold_max;           /* of the consumer; of frames: the largest */
-    struct list link;            /* in net.services */
-    uint64_t source_key;         /* config pointer of weir_connect's caller, to share the copy */
+    uint32_t told_offset; /* of struct idle_told in a session */
+    bool idle_told;       /* sessions carry struct idle_told behind their bytes */
+    uint32_t conns;       /* living ones, on this loop */
+    uint32_t refs;        /* listeners + connections */
+    uint32_t refusing;    /* connections being told that there is no room */
+    uint32_t hold_max;    /* of the consumer; of frames: the largest */
+    struct list link;     /* in net.services */
+    uint64_t source_key;  /* config pointer of weir_connect's caller, to share the copy */
     bool retired;
     struct {
         uint64_t accepted, refused_limit, closed;
     } counts;
 };
 
-/* Lists that a connection may wait in, one at a time. READY: has held input to be delivered, or more
- * output than fits a turn, or something that the back end had no room for. BLOCKS: in line for a
- * receive block. */
+/* Lists that a connection may wait in, one at a time. READY: has held input to be delivered, or
+ * more output than fits a turn, or something that the back end had no room for. BLOCKS: in line for
+ * a receive block. */
 enum conn_list { CONN_LIST_NONE, CONN_LIST_READY, CONN_LIST_BLOCKS, CONN_LISTS };
 
 struct conn_queue { /* slots + 1 of the ends */
@@ -237,13 +247,14 @@ struct net {
     uint32_t budget_checked_ms;
     uint32_t blocks_window; /* of the line for receive blocks, to be armed in a turn */
     uint64_t blocks_waits_seen;
+    uint32_t blocks_returned; /* slot + 1 of the last one that came back to the front of the line */
     weir_timer trim_timer;
 };
 
 /* Whether nothing follows on the wire behind what is queued for it. */
-#define conn_wire_shut(c)                                                                          \
-    ((conn_flags(c) & ((conn_flags(c) & CONN_FILTERED) != 0 ? CONN_WIRE_SHUT : CONN_OUTPUT_SHUT)) != \
-     0)
+#define conn_wire_shut(c) \
+    ((conn_flags(c) &     \
+      ((conn_flags(c) & CONN_FILTERED) != 0 ? CONN_WIRE_SHUT : CONN_OUTPUT_SHUT)) != 0)
 
 static inline struct conn *conn_at(struct net *net, uint32_t slot)
 {
@@ -261,12 +272,14 @@ static inline uint64_t conn_token(const struct conn *c, enum io_op op)
     return IO_TOKEN(op, LOOP_OWNER_CONN, c->head.generation, c->slot);
 }
 
-/* The connection that a handle names on the current loop: 0, WEIR_EGONE, or WEIR_EMISUSE when there is
- * no current loop or it is another's. */
+/* The connection that a handle names on the current loop: 0, WEIR_EGONE, or WEIR_EMISUSE when there
+ * is no current loop or it is another's. */
 int conn_get(weir_conn handle, weir_loop **loop, struct conn **c);
 
 /* net.c: what net/ keeps for a loop; made when first needed. 0 or WEIR_ENOMEM. */
 int net_of(weir_loop *loop, struct net **net);
+/* Ends every listener and connection at once; their on_close have run when it returns. */
+void net_end(weir_loop *loop);
 /* Pools have grown: give back what is not needed, some seconds from now. */
 void net_trim_later(weir_loop *loop);
 
@@ -316,6 +329,8 @@ void conn_blocks_check(weir_loop *loop);
 
 /* lists.c */
 void conn_list_add(struct net *net, struct conn *c, enum conn_list list);
+/* Puts it behind another one of the list (slot + 1), or in front of all (0). */
+void conn_list_insert(struct net *net, struct conn *c, enum conn_list list, uint32_t behind);
 void conn_list_leave(struct net *net, struct conn *c);
 struct conn *conn_list_first(struct net *net, enum conn_list list); /* NULL: empty */
 
@@ -393,7 +408,7 @@ void filters_end(weir_loop *loop, struct conn *c);
 void filters_output(weir_loop *loop, struct conn *c); /* pumps from the top down to the wire */
 struct output *filters_top(struct conn *c);           /* what waits above the highest */
 uint32_t filters_held(struct conn *c);
-bool filters_busy(const struct conn *c); /* output is on its way through them */
+bool filters_busy(const struct conn *c);              /* output is on its way through them */
 int filters_unblock(weir_loop *loop, struct conn *c); /* output_unblock for their queues */
 void filters_close(weir_loop *loop, struct conn *c);
 

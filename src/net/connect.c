@@ -50,7 +50,7 @@ int weir__connect(weir_conn *out, const char *url, const weir_service *config, s
     weir_address parsed, address[2];
     struct weir__socket_error error;
     if (loop == NULL)
-        return WEIR_EMISUSE;
+        return loop_none();
     if (url == NULL || config == NULL)
         return WEIR_EINVALID;
     int result = weir_address_parse(url, &parsed, NULL);

@@ -1,15 +1,15 @@
-/* Output on its way: at the end of each connection's handlers (or of the turn) its queue is given to
- * the kernel, one send at a time; short sends are finished here, not reported. */
+/* Output on its way: at the end of each connection's handlers (or of the turn) its queue is given
+ * to the kernel, one send at a time; short sends are finished here, not reported. */
 #include <errno.h>
 #include <sys/socket.h>
 
 #include "net/conn.h"
 
 enum {
-    FLUSH_VIEWS = 64,             /* pieces in one send */
-    FLUSH_SEND_MAX = 16 << 20,    /* bytes in one send */
-    FLUSH_MOVE_MAX = 1 << 20,     /* bytes of a file in one call */
-    FLUSH_TURN_MAX = 4 << 20,     /* bytes of one connection in a turn: others want theirs */
+    FLUSH_VIEWS = 64,          /* pieces in one send */
+    FLUSH_SEND_MAX = 16 << 20, /* bytes in one send */
+    FLUSH_MOVE_MAX = 1 << 20,  /* bytes of a file in one call */
+    FLUSH_TURN_MAX = 4 << 20,  /* bytes of one connection in a turn: others want theirs */
 };
 
 enum step { STEP_ON, STEP_STOP };
@@ -163,8 +163,7 @@ static enum step send_file(weir_loop *loop, struct conn *c)
     struct segment *s = output_front(&c->busy->out);
     struct source *source = s->source;
     size_t size = s->size < FLUSH_MOVE_MAX ? (size_t)s->size : FLUSH_MOVE_MAX;
-    bool more = c->busy->out.count > 1 || s->size > size ||
-                conn_wire_shut(c);
+    bool more = c->busy->out.count > 1 || s->size > size || conn_wire_shut(c);
     int result = 0;
     int how = loop->io->ops->move(loop->io, &c->fd, source->fd, &source->offset, size,
                                   more ? IO_SEND_MORE : 0, conn_token(c, IO_OP_MOVE), &result);
@@ -178,8 +177,8 @@ static enum step send_file(weir_loop *loop, struct conn *c)
     return STEP_STOP;
 }
 
-/* Asks a pull source at the front of a queue; what it gives goes in front of it. False: nothing now,
- * or the connection has failed. True: the front has changed. */
+/* Asks a pull source at the front of a queue; what it gives goes in front of it. False: nothing
+ * now, or the connection has failed. True: the front has changed. */
 bool output_pull(weir_loop *loop, struct conn *c, struct output *out)
 {
     struct source *source = output_front(out)->source;
@@ -221,14 +220,17 @@ bool output_pull(weir_loop *loop, struct conn *c, struct output *out)
 }
 
 /* Descriptors travel by sendmsg(2) itself with the first bytes of the view behind them. */
-static int send_fds_now(weir_loop *loop, struct conn *c, struct source *source, struct segment *view)
+static int send_fds_now(weir_loop *loop, struct conn *c, struct source *source,
+                        struct segment *view)
 {
     union {
         struct cmsghdr head;
         char room[CMSG_SPACE(sizeof(int) * LIMIT_FDS_MAX)];
     } control = {0};
     struct iovec iov = {(void *)(uintptr_t)view->data, (size_t)view->size};
-    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+    struct msghdr message = {.msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
                              .msg_controllen = CMSG_SPACE(sizeof(int) * source->fd_count)};
     control.head.cmsg_level = SOL_SOCKET;
     control.head.cmsg_type = SCM_RIGHTS;
@@ -312,7 +314,8 @@ static void filtered_send(weir_loop *loop, struct conn *c)
     conn_again(loop, c);
 }
 
-/* Above the soft mark reading pauses by itself; at half of it reading resumes and on_drain comes. */
+/* Above the soft mark reading pauses by itself; at half of it reading resumes and on_drain comes.
+ */
 static void marks_check(weir_loop *loop, struct conn *c)
 {
     enum output_level level = conn_output_level(c);

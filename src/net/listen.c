@@ -121,7 +121,7 @@ int weir__listen(weir_listener *out, const weir_service *config, size_t size)
     weir_loop *loop = loop_current();
     struct net *net;
     if (loop == NULL)
-        return WEIR_EMISUSE;
+        return loop_none();
     if (config == NULL)
         return WEIR_EINVALID;
     int result = net_of(loop, &net);

@@ -56,6 +56,19 @@ static bool listener_full(const struct net *net, const struct service *service)
            net->conns.used >= net->conns.limit;
 }
 
+/* Whether more could be accepted at once than there is room for: a multishot accept takes all that
+ * waits in the queue. Then they come one by one. */
+static bool near_limit(const struct net *net, const struct service *service)
+{
+    enum { BACKLOG = 4096 };
+    uint32_t backlog = service->config.socket.backlog;
+    uint32_t served = service->conns - service->refusing, most = service->config.conns_max;
+    uint32_t room = served < most ? most - served : 0;
+    uint32_t records = net->conns.limit - net->conns.used;
+    return service->config.accept_rate != 0 ||
+           (records < room ? records : room) <= (backlog != 0 ? backlog : BACKLOG);
+}
+
 static int32_t rate_burst(uint32_t rate)
 {
     uint32_t burst = rate / 10 + 1;
@@ -103,6 +116,10 @@ void listener_start(weir_loop *loop, struct listener *l)
         return;
     if (service->config.overload == WEIR_OVERLOAD_LEAVE && listener_full(loop->net, service))
         return; /* listeners_room starts it again */
+    if (!loop->io->eager)
+        l->fd.flags = (uint16_t)(near_limit(loop->net, service) ? l->fd.flags | IO_FD_ONCE
+                                                                : l->fd.flags & ~IO_FD_ONCE);
+    l->started = true;
     int result = loop->io->ops->accept(loop->io, &l->fd, listener_token(l, IO_OP_ACCEPT));
     if (result == IO_PENDING) {
         l->armed = true;
@@ -139,7 +156,7 @@ void listener_adopt(weir_loop *loop, struct service *service, int fd, bool direc
     net->counters.accepted++;
     if (!answer) {
         conn_established(loop, c);
-        if (net->draining)
+        if (net->draining) /* the last ones of a queue that is being closed */
             conn_drain(loop, c);
         if (loop->io->eager)
             conn_flush_dirty(loop);
@@ -265,17 +282,24 @@ void listener_event(weir_loop *loop, const struct io_event *event)
 static void listener_close(weir_loop *loop, struct listener *l)
 {
     l->closing = true;
-    if (l->armed)
+    if (l->armed) {
         listener_cancel(loop, l);
-    else
-        listener_end(loop, l);
+    } else if (loop->net->stopping || !l->started) {
+        listener_free(loop, l);
+    } else { /* who waits in the queue is served, but not within a verb (K3) */
+        wheel_cancel(&loop->wheel, &l->timer);
+        l->timer.tag = LOOP_OWNER_LISTENER;
+        wheel_start(&loop->wheel, &l->timer, loop->now_ms);
+    }
 }
 
 void listener_timer(weir_loop *loop, struct wheel_node *node)
 {
     struct listener *l = weir_container(node, struct listener, timer);
     l->waiting = false;
-    if (l->stopping)
+    if (l->closing && !l->armed)
+        listener_end(loop, l);
+    else if (l->stopping)
         listener_close(loop, l);
     else
         listener_start(loop, l);

@@ -12,6 +12,7 @@ struct listener {
     struct service *service;
     uint32_t slot;
     bool armed, canceled, stopping, waiting;
+    bool started;       /* asked for connections: some may wait in its queue */
     bool apply_options; /* accepted sockets do not inherit them */
     bool owns_file;
     bool closing;   /* stopping is asked for; then, when handshakes had their time, this follows */

@@ -1,5 +1,6 @@
 /* Sending to a handle from another thread (K1): the bytes travel as a copy on one node, which then
  * carries the answer home. */
+#include <errno.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -33,14 +34,15 @@ static void mail_arrived(weir_loop *loop, struct loop_mail *node)
         loop->net->counters.mails_dropped++;
     if (mail->error > 0)
         mail->error = 0;
-    weir_loop *home = mail->done != NULL ? loop_pin(mail->home) : NULL;
+    uint32_t home_id = mail->home; /* once sent home it may be read and freed there at any time */
+    weir_loop *home = mail->done != NULL ? loop_pin(home_id) : NULL;
     if (home == NULL) {
         weir__free(mail);
         return;
     }
     mail->mail.run = mail_home;
     loop_mail_send(home, &mail->mail, 0, true); /* reserved: the answer is never refused */
-    loop_unpin(mail->home);
+    loop_unpin(home_id);
 }
 
 int weir_mail(weir_conn conn, const void *data, size_t size, weir_mail_fn *done, void *arg)
@@ -58,6 +60,11 @@ int weir_mail(weir_conn conn, const void *data, size_t size, weir_mail_fn *done,
     mail->home = loop_current() != NULL ? loop_current()->id : 0;
     memcpy(mail->data, data, size);
     weir_loop *loop = loop_pin(id);
+    if (loop != NULL && loop_is_orphan(loop)) {
+        loop_unpin(id);
+        weir__free(mail);
+        return -EOWNERDEAD;
+    }
     int result = loop != NULL ? loop_mail_send(loop, &mail->mail, size, false) : WEIR_EGONE;
     if (loop != NULL)
         loop_unpin(id);

@@ -3,7 +3,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "net/conn.h"
+#include "net/listener.h"
 
 enum { TRIM_INTERVAL_S = 5 };
 
@@ -89,7 +89,7 @@ static void abort_each(weir_loop *loop, struct conn *c, void *arg)
 }
 
 /* Ends every connection at once, and waits until the kernel has let go of them. */
-static void net_stop(weir_loop *loop)
+void net_end(weir_loop *loop)
 {
     enum { ROUNDS = 2000 };
     struct net *net = loop->net;
@@ -106,6 +106,11 @@ static void net_stop(weir_loop *loop)
             loop->hooks[IO_TOKEN_OWNER(event.token) % LOOP_OWNERS].event(loop, &event);
         loop_ready_run(loop);
     }
+}
+
+static void net_stop(weir_loop *loop)
+{
+    net_end(loop);
     net_free(loop);
 }
 
@@ -115,10 +120,16 @@ static void close_each(weir_loop *loop, struct conn *c, void *arg)
         close(c->fd.fd);
 }
 
+static void close_listener(weir_loop *loop, struct listener *l, void *arg)
+{
+    close(l->fd.fd);
+}
+
 /* In the child of a fork: the connections are the parent's; only our copies of descriptors go. */
 static void net_forked(weir_loop *loop)
 {
     conn_each(loop->net, close_each, NULL);
+    listeners_each(loop->net, close_listener, NULL);
     generations_keep(loop);
     loop->net = NULL; /* its memory is a copy of the parent's, small beside what follows a fork */
     loop->net_turn = NULL;

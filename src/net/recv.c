@@ -24,6 +24,11 @@ void conn_recv_want(weir_loop *loop, struct conn *c)
         return; /* nothing is expected: it is closed as soon as all is sent */
     if (loop->net->over_budget && !loop->io->eager)
         c->fd.flags |= IO_FD_ONCE;
+    if (loop->net->lists[CONN_LIST_BLOCKS].count != 0 && (flags & CONN_LINED_UP) == 0) {
+        /* Others wait for a receive block: whoever has had one goes to the end of the line. */
+        conn_list_add(loop->net, c, CONN_LIST_BLOCKS);
+        return;
+    }
     int result = loop->io->ops->recv(loop->io, &c->fd, conn_token(c, IO_OP_RECV));
     if (result == IO_PENDING)
         conn_flags(c) = (flags | CONN_RECV_ARMED) & ~(uint32_t)CONN_RECV_CANCELED;
@@ -136,10 +141,8 @@ static void held_deliver(weir_loop *loop, struct conn *c)
         held_given(loop, c);
 }
 
-void conn_consume(weir_loop *loop, struct conn *c, weir_view data)
+static void consume(weir_loop *loop, struct conn *c, weir_view data)
 {
-    if (c->phase >= CONN_FLUSHING)
-        return;
     if (c->phase != CONN_OPEN || (conn_flags(c) & (CONN_PAUSED | CONN_IN_CONSUMER)) != 0 ||
         c->list == CONN_LIST_READY || conn_marked(loop, c)) {
         hold_or_fail(loop, c, data);
@@ -156,6 +159,17 @@ void conn_consume(weir_loop *loop, struct conn *c, weir_view data)
     size_t taken = consumer_call(loop, c, data);
     if (taken < data.size && c->phase == CONN_OPEN)
         hold_or_fail(loop, c, weir_slice(data, taken, data.size));
+}
+
+void conn_consume(weir_loop *loop, struct conn *c, weir_view data)
+{
+    if (c->phase >= CONN_FLUSHING)
+        return;
+    consume(loop, c, data);
+    /* A turn may bring more than the consumer takes in one (a budget of frames, answers up to the
+     * soft mark): what is held is used up before more is read. The flush arms it again. */
+    if (held_size(c) > c->service->hold_max)
+        recv_stop(loop, c);
 }
 
 void conn_consume_end(weir_loop *loop, struct conn *c)
@@ -202,12 +216,24 @@ static void input_error(weir_loop *loop, struct conn *c, int error)
     conn_fail(loop, c, error == -ECONNRESET ? WEIR_WHY_PEER_RESET : WEIR_WHY_ERROR, error);
 }
 
+/* No receive block was left. Who was armed from the line comes back to its front, in order. */
+static void line_up(struct net *net, struct conn *c)
+{
+    if ((conn_flags(c) & CONN_LINED_UP) == 0) {
+        conn_list_add(net, c, CONN_LIST_BLOCKS);
+        return;
+    }
+    conn_flags(c) &= ~(uint32_t)CONN_LINED_UP;
+    conn_list_insert(net, c, CONN_LIST_BLOCKS, net->blocks_returned);
+    net->blocks_returned = c->slot + 1;
+}
+
 static void recv_done(weir_loop *loop, struct conn *c, int result)
 {
     if (result == -ENOBUFS) {
         loop->net->counters.block_waits++;
         if (c->phase <= CONN_LINGERING && c->list != CONN_LIST_READY) /* that comes first */
-            conn_list_add(loop->net, c, CONN_LIST_BLOCKS);
+            line_up(loop->net, c);
     } else if (result != -ECANCELED && result != -EINTR && result != -EAGAIN) {
         if (c->phase >= CONN_FLUSHING) { /* nobody listens: it is as good as an end */
             conn_flags(c) |= CONN_PEER_ENDED;
@@ -222,6 +248,7 @@ void conn_event_recv(weir_loop *loop, struct conn *c, const struct io_event *eve
     if ((event->flags & IO_MORE) == 0)
         conn_flags(c) &= ~(uint32_t)(CONN_RECV_ARMED | CONN_RECV_CANCELED);
     if (event->result > 0) {
+        conn_flags(c) &= ~(uint32_t)CONN_LINED_UP;
         if ((event->flags & IO_DRAINED) != 0) {
             conn_flags(c) |= CONN_DRAINED;
             c->fd.flags &= (uint16_t)~IO_FD_ONCE; /* it sends what is handled at once: multishot */
@@ -268,8 +295,10 @@ void conn_ready_run(weir_loop *loop)
             return;
         conn_list_leave(net, c);
         conn_dirty(loop, c);
-        if (c->phase == CONN_CONNECTING && (conn_flags(c) & CONN_CONNECT_DONE) != 0)
+        if (c->phase == CONN_CONNECTING && (conn_flags(c) & CONN_CONNECT_DONE) != 0) {
+            net->counters.connected++;
             conn_established(loop, c);
+        }
         if (c->phase != CONN_OPEN)
             continue;
         if ((conn_flags(c) & CONN_PAUSED) == 0 && !conn_marked(loop, c))
@@ -327,6 +356,10 @@ void conn_blocks_check(weir_loop *loop)
     for (; left != 0; left--) {
         struct conn *c = conn_list_first(net, CONN_LIST_BLOCKS);
         conn_list_leave(net, c);
+        conn_flags(c) |= CONN_LINED_UP;
         conn_recv_want(loop, c);
+        if ((conn_flags(c) & CONN_RECV_ARMED) == 0)
+            conn_flags(c) &= ~(uint32_t)CONN_LINED_UP;
     }
+    net->blocks_returned = 0;
 }

@@ -10,6 +10,8 @@
 #include "net/run.h"
 
 static _Atomic(struct run *) running;
+/* Who looks at it from elsewhere counts himself here first; the end waits until nobody does. */
+static _Atomic uint32_t users;
 
 static unsigned cpus(void)
 {
@@ -129,6 +131,8 @@ int weir__run(const weir_service *services, size_t service_size, unsigned count,
     if (result == 0)
         result = serve(run);
     atomic_store(&running, NULL);
+    while (atomic_load(&users) != 0)
+        sched_yield();
     run_sockets_close(run);
     pthread_mutex_destroy(&run->lock);
     pthread_cond_destroy(&run->changed);
@@ -137,12 +141,9 @@ int weir__run(const weir_service *services, size_t service_size, unsigned count,
     return result;
 }
 
-/* Async-signal-safe: counts, and wakes the first loop, which looks at the count in its turn. */
-void weir_stop(void)
+/* Counts, and wakes the first loop, which looks at the count between its turns. */
+static void stop(struct run *run)
 {
-    struct run *run = atomic_load(&running);
-    if (run == NULL)
-        return;
     atomic_fetch_add(&run->stops, 1);
     uint32_t id = atomic_load(&run->first_id);
     weir_loop *first = loop_pin(id);
@@ -152,11 +153,22 @@ void weir_stop(void)
     loop_unpin(id);
 }
 
+void weir_stop(void)
+{
+    atomic_fetch_add(&users, 1);
+    struct run *run = atomic_load(&running);
+    if (run != NULL)
+        stop(run);
+    atomic_fetch_sub(&users, 1);
+}
+
 int weir_run_address(unsigned index, weir_address *out)
 {
+    atomic_fetch_add(&users, 1);
     struct run *run = atomic_load(&running);
-    if (run == NULL || index >= run->socket_count || out == NULL)
-        return WEIR_EGONE;
-    *out = run->sockets[index].address;
-    return 0;
+    int result = run != NULL && index < run->socket_count && out != NULL ? 0 : WEIR_EGONE;
+    if (result == 0)
+        *out = run->sockets[index].address;
+    atomic_fetch_sub(&users, 1);
+    return result;
 }

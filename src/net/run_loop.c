@@ -226,15 +226,14 @@ static void turns(struct run_loop *rl)
     struct run *run = rl->run;
     int seen = 0, result = 0;
     while (result == 0) {
-        result = weir_loop_turn(rl->loop, WEIR_NEVER);
+        /* Before the first turn too: weir_stop may have come when nobody could be woken. */
         int stops = rl->index == 0 ? atomic_load(&run->stops) : 0;
-        if (stops == seen)
-            continue;
-        if (seen == 0)
+        if (stops != seen && seen == 0)
             run_drain(run);
         if (stops >= 2 && seen < 2) /* once: its tasks may still be queued */
             run_abort(run);
         seen = stops;
+        result = weir_loop_turn(rl->loop, WEIR_NEVER);
     }
     rl->result = result == WEIR_ESTOPPED ? 0 : result;
     atomic_fetch_add(&run->finished, 1);
@@ -272,8 +271,10 @@ void *run_loop_main(void *arg)
         all_done(run);
     }
     if (rl->loop != NULL) {
-        if (rl->loop->net != NULL)
+        if (rl->loop->net != NULL) {
+            net_end(rl->loop); /* the last on_close comes before on_loop_stop */
             services_stop(rl);
+        }
         loop_enter(former);
         weir_loop_free(rl->loop);
         rl->loop = NULL;

@@ -87,7 +87,7 @@ int weir__loop_stats_get(weir_loop *loop, weir_loop_stats *out, size_t size)
     weir_loop_stats stats = {0};
     if (loop == NULL || out == NULL)
         return WEIR_EINVALID;
-    if (loop->thread_known && !pthread_equal(loop->thread, pthread_self()))
+    if (loop_foreign(loop))
         return WEIR_EMISUSE;
     take_loop(loop, &stats);
     take_io(&loop->io->stats, &stats);

@@ -98,7 +98,7 @@ static void begin_value(weir_json_writer *out, const char *name)
         add_char(out, ',');
     if (out->indent && out->depth != 0)
         line(out);
-    bool in_object = out->depth != 0 && (out->objects >> out->depth & 1) != 0;
+    bool in_object = out->depth != 0 && (out->objects >> (out->depth - 1) & 1) != 0;
     if (in_object != (name != NULL) || (out->depth == 0 && out->size != 0)) {
         out->error = out->error != 0 ? out->error : WEIR_EMISUSE;
         return;
@@ -113,13 +113,13 @@ static void begin_value(weir_json_writer *out, const char *name)
 static void open_bracket(weir_json_writer *out, const char *name, bool object)
 {
     begin_value(out, name);
-    if (out->depth + 1 >= WEIR_JSON_DEPTH_MAX) {
+    if (out->depth == WEIR_JSON_DEPTH_MAX) {
         out->error = out->error != 0 ? out->error : WEIR_ETOOBIG;
         return;
     }
     add_char(out, object ? '{' : '[');
-    out->depth++;
     out->objects = (out->objects & ~(1u << out->depth)) | (uint32_t)object << out->depth;
+    out->depth++;
     out->more = false;
 }
 
@@ -139,7 +139,7 @@ void weir_json_end(weir_json_writer *out)
         out->error = out->error != 0 ? out->error : WEIR_EMISUSE;
         return;
     }
-    bool object = (out->objects >> out->depth & 1) != 0;
+    bool object = (out->objects >> (out->depth - 1) & 1) != 0;
     out->depth--;
     if (out->indent && out->more)
         line(out);

@@ -306,7 +306,8 @@ static void take_in(struct rec *r, weir_view data)
     if (keep > data.size)
         keep = data.size;
     if (keep != 0) {
-        r->kept = realloc(r->kept, r->kept_size + keep);
+        if (r->kept == NULL)
+            r->kept = malloc(KEPT_MAX); /* its pages are touched when they are needed */
         memcpy(r->kept + r->kept_size, data.data, keep);
         r->kept_size += keep;
     }

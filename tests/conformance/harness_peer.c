@@ -171,7 +171,8 @@ static void keep(struct peer *p, const uint8_t *data, size_t size)
         part = size;
     if (part == 0)
         return;
-    p->kept = realloc(p->kept, p->kept_size + part);
+    if (p->kept == NULL)
+        p->kept = malloc(KEPT_MAX);
     memcpy(p->kept + p->kept_size, data, part);
     p->kept_size += part;
 }

@@ -128,11 +128,51 @@ def beside_wrk():
         assert " requests in " in text and "Non-2xx" not in text, text
 
 
+def long_answer():
+    """A folder with a file that no socket's buffers hold."""
+    www = folder("long")
+    big = os.path.join(www, "big")
+    if not os.path.exists(big):
+        with open(big, "wb") as file:
+            file.write(os.urandom(1 << 20) * 24)
+    return www
+
+
+@test
+def who_waits_in_the_queue_is_served():
+    """Connections that the kernel has accepted and the server has not seen yet, when it is told to
+    stop: it is held while they come."""
+    www = folder("drain", data=BODY)
+    path = os.path.join(SCRATCH, "queue.sock")
+    for arguments in (["--shape", "single"], ["--shape", "threads", "--loops", "3"],
+                      ["--shape", "acceptor", "--loops", "2"]):
+        server = Server("--listen", f"unix:{path}", *arguments, www)
+        server.signal(signal.SIGSTOP)
+        clients = [Client(server) for _ in range(150)]
+        for client in clients:
+            client.ask("/data")
+        local = [socket.socket(socket.AF_UNIX) for _ in range(50)]
+        for one in local:
+            one.settimeout(20)
+            one.connect(path)
+            one.sendall(b"GET /data HTTP/1.0\r\nHost: t\r\n\r\n")
+        server.signal(signal.SIGTERM)
+        server.signal(signal.SIGCONT)
+        for number, client in enumerate(clients):
+            assert client.response()[2] == BODY, f"{arguments}: {number}"
+            client.close()
+        for number, one in enumerate(local):
+            got = b""
+            while piece := one.recv(1 << 16):
+                got += piece
+            assert got.endswith(BODY), f"{arguments}: {number} of the unix socket"
+            one.close()
+        assert server.wait() == 0
+
+
 @test
 def a_long_answer_is_finished():
-    www = folder("long")
-    with open(os.path.join(www, "big"), "wb") as file:
-        file.write(os.urandom(1 << 20) * 24)
+    www = long_answer()
     server = Server(www)
     client = Client(server)
     client.ask("/big")
@@ -176,7 +216,7 @@ def a_request_on_its_way_is_answered():
 
 @test
 def the_deadline_ends_it():
-    www = folder("long")
+    www = long_answer()
     server = Server("--drain", "700ms", www)
     client = Client(server)
     client.ask("/big")
@@ -190,7 +230,7 @@ def the_deadline_ends_it():
 
 @test
 def a_second_signal_ends_it_at_once():
-    www = folder("long")
+    www = long_answer()
     for shape in "single", "threads", "acceptor":
         server = Server("--shape", shape, www)
         clients = [Client(server) for _ in range(4)]
@@ -210,7 +250,7 @@ def a_second_signal_ends_it_at_once():
 
 @test
 def interrupt_ends_it_at_once():
-    www = folder("long")
+    www = long_answer()
     server = Server(www)
     client = Client(server)
     client.ask("/big")

@@ -223,6 +223,10 @@ def access_log_and_signals():
             line = json.loads(file.read())
         assert f"/a.txt?{number}" in json.dumps(line), line
     curl(server, "/a.txt?last")
+    for number in (signal.SIGUSR2, signal.SIGWINCH, signal.SIGPIPE):
+        server.signal(number)
+    wait_until(lambda: "USR2 is ignored" in server.text(), what="the word about USR2")
+    assert b"abc" in curl(server, "/a.txt")
     server.signal(signal.SIGTERM)
     assert server.wait() == 0
     with open(log) as file:

@@ -16,8 +16,9 @@ offered() {
     printf '%s\n' "${COMPREPLY[@]}"
 }
 
+# The options that a help text explains: each begins a line.
 flags_in() {
-    grep -oE -- '(^|[^[:alnum:]-])--[a-z][a-z-]+' | grep -oE -- '--[a-z-]+' | sort -u
+    sed -nE 's/^ +(-[a-z], )?(--[a-z-]+).*/\2/p' | sort -u
 }
 
 "$weir" --help >"$scratch/help" || fail "weir --help"

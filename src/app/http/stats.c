@@ -29,7 +29,7 @@ int weir__http_stats_get(weir_loop *loop, weir_http_stats *out, size_t size)
     weir_http_stats stats = {0};
     if (loop == NULL || out == NULL)
         return WEIR_EINVALID;
-    if (loop->thread_known && !pthread_equal(loop->thread, pthread_self()))
+    if (loop_foreign(loop))
         return WEIR_EMISUSE;
     const struct list *services = loop->net != NULL ? &loop->net->services : NULL;
     for (struct list *link = services != NULL ? services->next : NULL; link != services;

@@ -159,7 +159,7 @@ const struct command command_ctl = {
     .name = "ctl",
     .summary = "ask or tell a running server",
     .usage = "[OPTIONS] REQUEST",
-    .about = "Talks to a running server over its control socket (weir serve --ctl) and prints the "
+    .about = "Talks to a running server over its control socket and prints the "
              "answer.\n\nRequests\n"
              "  stats              counters of each loop, and their sum\n"
              "  connections        the living connections\n"

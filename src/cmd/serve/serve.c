@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/select.h>
 #include <unistd.h>
 
 #include <weir/ctl.h>
@@ -164,11 +165,37 @@ static void descriptors_raise(struct serve *serve)
             limit = raised;
     }
     serve->descriptors = limit.rlim_cur;
+    if (serve->is_select && serve->descriptors > FD_SETSIZE)
+        serve->descriptors = FD_SETSIZE; /* select(2) knows no higher number */
+}
+
+/* A connection takes a descriptor, and so does a file that is being sent: some are kept for files
+ * and for the loops themselves, or a crowd of connections would leave nothing to answer with. */
+static void conns_count(struct serve *serve)
+{
+    enum { FILES_MAX = 4096, OURS = 16, LOOP = 4 };
+    uint64_t files = serve->descriptors / 8 < FILES_MAX ? serve->descriptors / 8 : FILES_MAX;
+    uint64_t kept = files + OURS + (uint64_t)LOOP * serve->serving;
+    uint64_t room = serve->descriptors > kept ? serve->descriptors - kept : 1;
+    bool direct = serve->features != NULL && strstr(serve->features, "+direct") != NULL;
+    serve->conns = serve->max_conns;
+    if (!direct && serve->descriptors != 0 && (serve->conns == 0 || serve->conns > room))
+        serve->conns = room;
 }
 
 static void on_hangup(weir_watch *watch, int number, void *arg)
 {
     weir_http_reopen_logs(((struct serve *)arg)->app);
+}
+
+/* Without a handler it would end the process, and people expect it to be harmless. */
+static void on_upgrade(weir_watch *watch, int number, void *arg)
+{
+    weir_log_line line = {.level = WEIR_LOG_WARN,
+                          .text = "USR2 is ignored: upgrading in place needs a server of several "
+                                  "processes, which this version does not have"};
+    if (weir_log_level_now() >= WEIR_LOG_WARN)
+        weir_log_to_fd(&line, (void *)(intptr_t)STDERR_FILENO);
 }
 
 /* The control socket's address: as asked for, or by the first address that is served. */
@@ -213,6 +240,7 @@ static void on_started(void *arg)
     struct serve *serve = arg;
     weir_signal(&serve->hangup, SIGHUP, on_hangup, serve);
     weir_signal(&serve->reopen, SIGUSR1, on_hangup, serve);
+    weir_signal(&serve->upgrade, SIGUSR2, on_upgrade, serve);
     if (!serve->quiet)
         serve_banner(serve);
     atomic_store(&serve->started, true);
@@ -243,9 +271,18 @@ static int app_make(struct serve *serve)
 }
 
 /* What belongs to the whole server, and the library counts for each loop. */
-static uint32_t share(const struct serve *serve, uint32_t whole)
+static uint32_t share(const struct serve *serve, uint64_t whole)
 {
-    return whole / serve->serving + (whole % serve->serving != 0);
+    uint64_t part = whole / serve->serving + (whole % serve->serving != 0);
+    return part < UINT32_MAX ? (uint32_t)part : 0; /* no limit of ours */
+}
+
+/* The library's limit of a loop is raised for those who ask for more. */
+static uint32_t loop_conns(const struct serve *serve)
+{
+    enum { USUAL = 1 << 20, CONTROL = 64 };
+    uint32_t part = share(serve, serve->conns);
+    return part > USUAL - CONTROL ? part + CONTROL : 0;
 }
 
 static int serve_start(struct serve *serve)
@@ -257,6 +294,7 @@ static int serve_start(struct serve *serve)
                             .spread = (enum weir_spread)serve->spread,
                             .loop = {.backend = serve->backend,
                                      .features = serve->features,
+                                     .conns_max = loop_conns(serve),
                                      .memory_max_bytes = serve->memory / loops},
                             .drain_ms = serve->drain_ms,
                             .on_started = on_started,
@@ -265,15 +303,16 @@ static int serve_start(struct serve *serve)
     serve->service.user = serve;
     serve->service.on_loop_start = on_loop_start;
     serve->service.overload = (enum weir_overload)serve->overload;
-    serve->service.conns_max = share(serve, serve->max_conns);
+    serve->service.conns_max = share(serve, serve->conns);
     serve->service.accept_rate = share(serve, serve->accept_rate);
     return exit_code_of(weir_run(&serve->service, 1, &run));
 }
 
-static int backend_check(const struct serve *serve)
+static int backend_check(struct serve *serve)
 {
     weir_plan plan;
     int error = weir_plan_probe(serve->backend, serve->features, &plan);
+    serve->is_select = strcmp(plan.backend, "select") == 0;
     if (error == 0)
         return EX_OK;
     return say(exit_code_of(error) == EX_OSERR ? EX_UNAVAILABLE : exit_code_of(error),
@@ -292,6 +331,7 @@ static int serve_all(struct serve *serve)
     signal(SIGPIPE, SIG_IGN); /* standard output may be a pipe whose reader has gone */
     loops_count(serve);
     descriptors_raise(serve);
+    conns_count(serve);
     log_begin(serve);
     code = app_make(serve);
     if (code == EX_OK)

@@ -26,11 +26,13 @@ struct serve {
     char *urls;           /* all of --listen, with blanks between them */
     unsigned serving;     /* loops that hold connections */
     uint64_t descriptors; /* that the process may open */
+    uint64_t conns;       /* at most, by --max-conns and by descriptors; 0: the library's limit */
     weir_http_app *app;
     weir_service service, control;
     char ctl_url[CTLPATH_URL_MAX]; /* "": none */
     pthread_t main_thread;
-    weir_watch hangup, reopen;
+    weir_watch hangup, reopen, upgrade;
+    bool is_select; /* the back end, whoever chose it */
     atomic_bool started;
     int log_code; /* the last error that was logged before it started */
 };

@@ -33,12 +33,13 @@
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define NOBODY       65534
 
-#define SKIP(...)                     \
-    do {                              \
-        printf("skip: " __VA_ARGS__); \
-        printf("\n");                 \
-        fflush(stdout);               \
-        skip();                       \
+#define SKIP(...)                       \
+    do {                                \
+        printf("skip: %s: ", __func__); \
+        printf(__VA_ARGS__);            \
+        printf("\n");                   \
+        fflush(stdout);                 \
+        skip();                         \
     } while (0)
 
 static inline int64_t now_ms(void)

@@ -270,6 +270,25 @@ static void writer_notices_misuse(void **state)
     weir_json_free(&out);
 }
 
+static void writer_goes_as_deep_as_the_reader(void **state)
+{
+    weir_json_writer out = {0};
+    weir_json_value values[VALUES];
+    for (int i = 0; i < WEIR_JSON_DEPTH_MAX; i++) {
+        if (i % 2 == 0)
+            weir_json_array(&out, i > 0 ? "a" : NULL);
+        else
+            weir_json_object(&out, NULL);
+    }
+    weir_json_number(&out, "last", 1);
+    for (int i = 0; i < WEIR_JSON_DEPTH_MAX; i++)
+        weir_json_end(&out);
+    assert_int_equal(weir_json_done(&out), 0);
+    assert_int_equal(weir_json_read(out.data, out.size, values, VALUES),
+                     WEIR_JSON_DEPTH_MAX + WEIR_JSON_DEPTH_MAX / 2 + 1);
+    weir_json_free(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -281,6 +300,7 @@ int main(void)
         cmocka_unit_test(decodes_texts),
         cmocka_unit_test(writes_what_it_reads),
         cmocka_unit_test(writer_notices_misuse),
+        cmocka_unit_test(writer_goes_as_deep_as_the_reader),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

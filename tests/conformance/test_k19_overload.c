@@ -1,0 +1,165 @@
+/* K19: at the limit of connections they are left in the backlog, reset, or answered; accepting can
+ * be slowed down. */
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "conformance/harness.h"
+
+enum { LIMIT = 4, CLIENTS = 20 };
+
+static struct peer *peers[CLIENTS];
+
+static struct side *at_the_limit(struct world *w, enum weir_overload overload)
+{
+    struct side *s = side_new(w);
+    s->data = do_echo;
+    s->service.conns_max = LIMIT;
+    s->service.overload = overload;
+    s->service.overload_answer = weir_static("sorry, full", 11);
+    side_listen(s, NULL);
+    for (int i = 0; i < CLIENTS; i++)
+        peers[i] = peer_start(s);
+    return s;
+}
+
+static void k19_left_in_the_backlog(void **state)
+{
+    struct world *w = world_open(NULL);
+    struct side *s = at_the_limit(w, WEIR_OVERLOAD_LEAVE);
+    UNTIL(w, s->opened == LIMIT);
+    world_run_ms(w, 30);
+    assert_int_equal(s->count, LIMIT); /* not one too many */
+    for (int i = 0; i < CLIENTS; i++)
+        assert_false(peers[i]->ended);
+    /* One by one, as others leave. */
+    for (int i = 0; i < CLIENTS; i++) {
+        UNTIL(w, s->count > (unsigned)i);
+        peer_say(peers[i], "x", 1);
+        UNTIL(w, peers[i]->received == 1);
+        assert_true(s->opened <= LIMIT);
+        peer_close(peers[i]);
+    }
+    UNTIL(w, s->closed == CLIENTS);
+    world_end(w);
+}
+
+static void k19_reset(void **state)
+{
+    struct world *w = world_open(NULL);
+    struct side *s = at_the_limit(w, WEIR_OVERLOAD_RESET);
+    UNTIL(w, s->opened == LIMIT);
+    for (int i = LIMIT; i < CLIENTS; i++)
+        UNTIL(w, peers[i]->ended);
+    assert_int_equal(s->count, LIMIT);
+    for (int i = LIMIT; i < CLIENTS; i++)
+        assert_int_equal(peers[i]->error, ECONNRESET);
+    peer_close(peers[0]);
+    UNTIL(w, s->opened == LIMIT - 1);
+    struct peer *p = peer_connect(s);
+    peer_say(p, "x", 1);
+    UNTIL(w, p->received == 1);
+    world_end(w);
+}
+
+/* Each gets the answer, whole, and an end in order, though its own request is never read. */
+static void k19_answered(void **state)
+{
+    struct world *w = world_open(NULL);
+    struct side *s = side_new(w);
+    s->data = do_echo;
+    s->service.conns_max = LIMIT;
+    s->service.overload = WEIR_OVERLOAD_ANSWER;
+    s->service.overload_answer = weir_static("sorry, full", 11);
+    side_listen(s, NULL);
+    for (int i = 0; i < CLIENTS; i++) {
+        peers[i] = peer_start(s);
+        peer_say(peers[i], "a request that nobody reads", 27);
+    }
+    for (int i = LIMIT; i < CLIENTS; i++) {
+        UNTIL(w, peers[i]->ended);
+        assert_int_equal(peers[i]->error, 0);
+        assert_true(peer_heard(peers[i], "sorry, full"));
+        peer_close(peers[i]);
+    }
+    assert_int_equal(s->count, LIMIT); /* no handler saw the others */
+    for (int i = 0; i < LIMIT; i++) {
+        UNTIL(w, peers[i]->received == 27);
+        peer_close(peers[i]);
+    }
+    UNTIL(w, s->closed == LIMIT);
+    struct peer *p = peer_connect(s); /* there is room again */
+    peer_say(p, "x", 1);
+    UNTIL(w, p->received == 1);
+    world_end(w);
+}
+
+/* The answered ones are bounded as well: beyond that they are reset. */
+static void k19_answers_are_bounded(void **state)
+{
+    enum { MANY = 120 };
+    struct world *w = world_open(NULL);
+    struct side *s = side_new(w);
+    struct peer *many[MANY];
+    int answered = 0, reset = 0;
+    s->service.conns_max = 1;
+    s->service.overload = WEIR_OVERLOAD_ANSWER;
+    s->service.overload_answer = weir_static("sorry, full", 11);
+    s->service.linger_ms = 60000; /* none of them leaves */
+    side_listen(s, NULL);
+    peer_connect(s);
+    for (int i = 0; i < MANY; i++)
+        many[i] = peer_start(s);
+    for (int i = 0; i < MANY; i++) {
+        UNTIL(w, many[i]->ended);
+        answered += peer_heard(many[i], "sorry, full");
+        reset += many[i]->error == ECONNRESET;
+    }
+    assert_in_range(answered, 1, 64);
+    assert_int_equal(answered + reset, MANY);
+    world_end(w);
+}
+
+static void k19_the_loops_own_limit(void **state)
+{
+    struct world *w = world_open(&(weir_loop_options){.conns_max = LIMIT});
+    struct side *s = side_new(w);
+    s->data = do_echo;
+    side_listen(s, NULL);
+    for (int i = 0; i < CLIENTS; i++)
+        peers[i] = peer_start(s);
+    UNTIL(w, s->opened == LIMIT);
+    world_run_ms(w, 20);
+    assert_int_equal(s->count, LIMIT);
+    for (int i = 0; i < CLIENTS; i++) {
+        UNTIL(w, s->count > (unsigned)i);
+        peer_close(peers[i]);
+    }
+    UNTIL(w, s->closed == CLIENTS);
+    world_end(w);
+}
+
+/* 100 a second: the first tenth of a second's worth may come at once. */
+static void k19_accept_rate(void **state)
+{
+    enum { RATE = 100 };
+    struct world *w = world_open(NULL);
+    struct side *s = side_new(w);
+    s->service.accept_rate = RATE;
+    side_listen(s, NULL);
+    uint64_t begin_ns = now_ns();
+    for (int i = 0; i < 40; i++)
+        peer_start(s);
+    while (s->count < 40) {
+        world_turn(w);
+        uint64_t passed_ms = (now_ns() - begin_ns) / WEIR_MS;
+        /* The bucket holds a tenth of a second's worth. */
+        assert_true(s->count <= RATE / 10 + 2 + (passed_ms + 11) * RATE / 1000);
+        assert_true(passed_ms < 5000);
+    }
+    assert_true(now_ns() - begin_ns >= 250 * WEIR_MS);
+    world_end(w);
+}
+
+K_MAIN(T(k19_left_in_the_backlog), T(k19_reset), T(k19_answered), T(k19_answers_are_bounded),
+       T(k19_the_loops_own_limit), T(k19_accept_rate))
