@@ -456,17 +456,29 @@ static void play(const char *features, uint64_t first_seed)
     owner.io->ops->close(owner.io);
 }
 
+static uint64_t current_seed;
+
+/* A failing run is played again by its seed. */
+static int tell_seed(void **state)
+{
+    (void)state;
+    if (current_seed)
+        print_error("stopped at seed %llu\n", (unsigned long long)current_seed);
+    current_seed = 0;
+    return 0;
+}
+
 static void many_seeds(const char *features)
 {
-    const char *text = getenv("WEIR_SEED");
-    uint64_t only = text ? strtoull(text, NULL, 10) : 0;
-    for (uint64_t i = 1; i <= 20; i++) {
-        if (only && i != only)
-            continue;
+    const char *text = getenv("WEIR_SEEDS"); /* how many, for a longer run by hand */
+    uint64_t seeds = text ? strtoull(text, NULL, 10) : 20;
+    for (uint64_t i = 1; i <= seeds; i++) {
+        current_seed = i;
         play(features, i);
         if (features && strstr(features, "cq=small"))
             assert_true(script.overflows > 0);
     }
+    current_seed = 0;
 }
 
 static void usual_ring(void **state)
@@ -502,9 +514,11 @@ static void oneshot_ring(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(usual_ring),    cmocka_unit_test(small_ring),
-        cmocka_unit_test(uncapped_ring), cmocka_unit_test(whole_blocks),
-        cmocka_unit_test(oneshot_ring),
+        cmocka_unit_test_teardown(usual_ring, tell_seed),
+        cmocka_unit_test_teardown(small_ring, tell_seed),
+        cmocka_unit_test_teardown(uncapped_ring, tell_seed),
+        cmocka_unit_test_teardown(whole_blocks, tell_seed),
+        cmocka_unit_test_teardown(oneshot_ring, tell_seed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
