@@ -51,7 +51,6 @@ enum conn_flags {
     CONN_DRAINED = 1 << 18,      /* the last read emptied the socket */
     CONN_RESET = 1 << 19,        /* close abortively */
     CONN_WORKING = 1 << 20,      /* the protocol is busy with a request */
-    CONN_LINED_UP = 1 << 20,     /* its receive was armed from the line for receive blocks */
     CONN_CLIENT = 1 << 21,
     CONN_FILTERED = 1 << 22,
     CONN_REFUSED = 1 << 23,       /* beyond the limit: only told so */
@@ -62,6 +61,7 @@ enum conn_flags {
     CONN_UP_ENDED = 1 << 29,     /* the consumer's input has ended: as the wire's, or by a filter */
     CONN_CONNECT_DONE = 1 << 26, /* connected at once: told in the next turn */
     CONN_WIRE_SHUT = 1 << 30,    /* filters passed our end down to the wire */
+    CONN_LINED_UP = 1u << 31,    /* its receive was armed from the line for receive blocks */
 };
 #define CONN_PAUSED                                                                 \
     (CONN_PAUSED_USER | CONN_PAUSED_MARK | CONN_PAUSED_BUDGET | CONN_PAUSED_PROTO | \

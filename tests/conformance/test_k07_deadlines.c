@@ -153,6 +153,31 @@ static void k07_idle_while_paused(void **state)
 
 enum { STALL_MS = 250 };
 
+/* Having waited in line for a receive block puts nothing off: with few of them, and everybody
+ * sending at once, each has been armed from that line when it falls silent. */
+static void k07_idle_after_waiting_for_a_block(void **state)
+{
+    enum { PEERS = 40, ROUNDS = 5, BYTES = 4096 };
+    const weir_loop_options options = {.receive_block_bytes = 4096, .receive_blocks = 2};
+    struct world *w = world_open(&options);
+    struct side *s = a_side(w);
+    struct peer *peers[PEERS];
+    s->service.idle_ms = 3 * SOON_MS;
+    s->data = do_echo;
+    side_listen(s, NULL);
+    for (int i = 0; i < PEERS; i++)
+        peers[i] = peer_connect(s);
+    for (int round = 1; round <= ROUNDS; round++) {
+        for (int i = 0; i < PEERS; i++)
+            peers[i]->to_send = (uint64_t)round * BYTES;
+        UNTIL(w, peers[PEERS - 1]->received == (uint64_t)round * BYTES);
+    }
+    UNTIL(w, s->closed == PEERS);
+    for (int i = 0; i < PEERS; i++)
+        expect_deadline(peers[i]->rec, WEIR_DEADLINE_IDLE);
+    world_end(w);
+}
+
 static void pour(struct rec *r)
 {
     if (H(r, rec_send_pattern(r, 500000)) < 0)
@@ -400,8 +425,8 @@ static void k07_many_deadlines(void **state)
 
 K_MAIN(T(k07_first_byte), T(k07_first_byte_of_the_server), T(k07_idle),
        T(k07_idle_of_a_server_that_spoke_first), T(k07_activity_puts_idle_off),
-       T(k07_idle_of_a_client), T(k07_idle_while_paused), T(k07_write_stall),
-       T(k07_progress_is_a_rate), T(k07_write_stall_while_closing), T(k07_connect), T(k07_linger),
-       T(k07_linger_before_a_peer_that_goes_on), T(k07_off),
+       T(k07_idle_of_a_client), T(k07_idle_while_paused), T(k07_idle_after_waiting_for_a_block),
+       T(k07_write_stall), T(k07_progress_is_a_rate), T(k07_write_stall_while_closing),
+       T(k07_connect), T(k07_linger), T(k07_linger_before_a_peer_that_goes_on), T(k07_off),
        T(k07_reader_idle_comes_again_and_again), T(k07_writer_idle_sends_heartbeats),
        T(k07_both_idle), T(k07_idle_closes_beside_heartbeats), T(k07_many_deadlines))
