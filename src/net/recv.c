@@ -18,8 +18,10 @@ void conn_recv_want(weir_loop *loop, struct conn *c)
         c->phase < CONN_OPENING || c->phase > CONN_LINGERING || c->list == CONN_LIST_BLOCKS)
         return;
     if (c->phase <= CONN_OPEN &&
-        ((flags & CONN_PAUSED) != 0 || (c->busy != NULL && held_size(c) > c->service->hold_max)))
+        ((flags & CONN_PAUSED) != 0 || (c->busy != NULL && held_size(c) > c->service->hold_max))) {
+        conn_flags(c) &= ~(uint32_t)CONN_DRAINED; /* what comes now stays in the socket, unseen */
         return;
+    }
     if (c->phase == CONN_FLUSHING && conn_quiet(c))
         return; /* nothing is expected: it is closed as soon as all is sent */
     if (loop->net->over_budget && !loop->io->eager)
@@ -48,7 +50,7 @@ static void recv_stop(weir_loop *loop, struct conn *c)
         c->fd.flags |= IO_FD_ONCE;
     /* If there is no room to ask it is asked again when the next bytes come. */
     if (loop->io->ops->cancel(loop->io, &c->fd, conn_token(c, IO_OP_RECV)) == 0)
-        conn_flags(c) |= CONN_RECV_CANCELED;
+        conn_flags(c) = (conn_flags(c) | CONN_RECV_CANCELED) & ~(uint32_t)CONN_DRAINED;
 }
 
 /* Held input lies in one piece, so that a frame or a head that came in parts is whole. */
