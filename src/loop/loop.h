@@ -45,8 +45,9 @@ struct loop_hooks {
     struct io_fd *(*find)(weir_loop *loop, uint64_t token);
 };
 
-struct net;     /* what net/ keeps for each loop */
-struct co_pool; /* and co/ */
+struct net;         /* what net/ keeps for each loop */
+struct co_pool;     /* and co/ */
+struct http_shared; /* and app/http/ */
 
 struct weir_loop {
     struct io *io;
@@ -65,6 +66,7 @@ struct weir_loop {
     void (*net_stop)(weir_loop *loop);   /* ends everything of net/; for weir_loop_free */
     bool (*net_busy)(weir_loop *loop);   /* has deferred work: do not sleep */
     void (*net_forked)(weir_loop *loop); /* in the child: closes descriptors, forgets the rest */
+    struct http_shared *http;            /* NULL until something is served */
     struct co_pool *coroutines;          /* NULL until one is needed */
     void (*coroutines_stop)(weir_loop *loop);
     bool coroutines_ending;           /* every wait is canceled */

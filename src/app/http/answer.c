@@ -7,7 +7,6 @@
 
 #include "app/http/errorpage.h"
 #include "app/http/server.h"
-#include "proto/httpstatus.h"
 
 bool answer_possible(const struct exchange *x)
 {
@@ -66,33 +65,6 @@ static void close_decide(struct exchange *x, bool whole)
                (whole && !x->body_ended && !body_discardable(x));
 }
 
-/* The line is kept: mostly the next answer is of the same type. */
-static int type_line_make(struct http_server *server, const char *type, size_t size)
-{
-    struct http1_writer w = http1_writer_on(server->type_line, sizeof server->type_line);
-    if (size == 0 || size > HTTP_TYPE_MAX)
-        return size == 0 ? WEIR_EINVALID : WEIR_ETOOBIG;
-    server->type_size = 0;
-    http1_write_field(&w, (struct http_text){"Content-Type", 12}, (struct http_text){type, size});
-    if (w.error != 0)
-        return WEIR_EINVALID;
-    server->type_size = size;
-    return 0;
-}
-
-static int type_line(struct http_server *server, const char *type, size_t *line_size)
-{
-    static const size_t name = sizeof "Content-Type: " - 1;
-    *line_size = 0;
-    if (type == NULL)
-        return 0;
-    size_t size = strlen(type);
-    *line_size = name + size + 2;
-    if (size == server->type_size && memcmp(server->type_line + name, type, size) == 0)
-        return 0;
-    return type_line_make(server, type, size);
-}
-
 static inline uint8_t *put(uint8_t *to, const void *from, size_t size)
 {
     memcpy(to, from, size);
@@ -110,14 +82,34 @@ static uint8_t *put_length(uint8_t *to, uint64_t length)
     return put(to, "\r\n", 2);
 }
 
-static uint8_t *put_status(uint8_t *to, unsigned status)
+/* How a head begins. It is kept, for mostly the next one begins alike. */
+static int made_anew(struct http_server *server, unsigned status, const char *type, size_t size)
 {
-    struct http_text line = http_status_line(status);
-    if (line.length != 0)
-        return put(to, line.at, line.length);
-    struct http1_writer w = http1_writer_on(to, HTTP_HEAD_ROOM);
-    http1_write_status(&w, status); /* between 200 and 999: cannot fail */
-    return w.at;
+    struct http1_writer w = http1_writer_on(server->made, HTTP_MADE_ROOM + server->lines_size);
+    if (size > HTTP_TYPE_MAX)
+        return WEIR_ETOOBIG;
+    server->made_size = 0;
+    http1_write_status(&w, status);
+    http1_write_raw(&w, server->lines, server->lines_size);
+    if (type != NULL)
+        http1_write_field(&w, (struct http_text){"Content-Type", 12},
+                          (struct http_text){type, size});
+    if (w.error != 0 || (type != NULL && size == 0))
+        return WEIR_EINVALID;
+    server->made_size = (size_t)(w.at - w.begin);
+    server->made_status = status;
+    server->type_size = size;
+    return 0;
+}
+
+static inline int made_for(struct http_server *server, unsigned status, const char *type)
+{
+    size_t size = type != NULL ? strlen(type) : 0;
+    http_date(server);
+    if (server->made_size != 0 && status == server->made_status && size == server->type_size &&
+        (size == 0 || memcmp(server->made + server->made_size - 2 - size, type, size) == 0))
+        return 0;
+    return made_anew(server, status, type, size);
 }
 
 static uint8_t *put_framing(uint8_t *to, const struct exchange *x, const struct framing *framing)
@@ -139,20 +131,14 @@ static int write_head(struct exchange *x, struct output *out, unsigned status, c
                       const struct framing *framing, size_t extra, uint8_t **place, size_t *size)
 {
     struct http_server *server = x->server;
-    size_t type_size;
-    int result = type_line(server, type, &type_size);
+    int result = made_for(server, status, type);
     if (result < 0)
         return result;
-    http_date(server);
-    size_t room =
-        HTTP_HEAD_ROOM + server->lines_size + type_size + x->premade_size + x->fields_size + extra;
+    size_t room = HTTP_HEAD_ROOM + server->made_size + x->premade_size + x->fields_size + extra;
     uint8_t *at = output_room(server->loop, x->conn, out, room), *begin = at;
     if (at == NULL)
         return WEIR_ENOMEM;
-    at = put_status(at, status);
-    at = put(at, server->lines, server->lines_size);
-    if (type_size != 0)
-        at = put(at, server->type_line, type_size);
+    at = put(at, server->made, server->made_size);
     if (x->premade_size != 0)
         at = put(at, x->premade, x->premade_size);
     if (x->fields_size != 0)
@@ -287,6 +273,14 @@ int answer_error(struct exchange *x, unsigned status, const char *cause, const c
     if (result < 0 && x->answer == ANSWER_NONE)
         conn_fail(x->server->loop, x->conn, WEIR_WHY_LIMIT, result);
     return result;
+}
+
+/* What the handler has prepared was for another answer. */
+void answer_instead(struct exchange *x, unsigned status, const char *cause)
+{
+    x->fields_size = 0;
+    x->premade_size = 0;
+    answer_error(x, status, cause, NULL);
 }
 
 /* ---- fields ---- */

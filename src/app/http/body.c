@@ -119,7 +119,7 @@ void body_cut(struct exchange *x, int error)
     bool called = x->on_body != NULL && x->answer == ANSWER_NONE;
     body_over(x, error);
     if (called && x->answer == ANSWER_NONE)
-        answer_error(x, x->body_status, NULL, NULL);
+        answer_instead(x, x->body_status, NULL);
 }
 
 static void body_refuse(struct exchange *x, ssize_t refusal)
@@ -188,9 +188,8 @@ size_t body_feed(struct exchange *x, const uint8_t *data, size_t size)
         return 0;
     if (x->in_trailers)
         return feed_trailers(x, data, size);
-    bool copied = x->answer < ANSWER_SOURCE && x->on_body == NULL;
-    ssize_t used = http1_body_next(&x->body, data,
-                                   copied && size > HTTP_PIECE_MAX ? HTTP_PIECE_MAX : size, &piece);
+    size_t most = x->answer < ANSWER_SOURCE && size > HTTP_PIECE_MAX ? HTTP_PIECE_MAX : size;
+    ssize_t used = http1_body_next(&x->body, data, most, &piece);
     if (used < 0) {
         body_refuse(x, used);
         return size;

@@ -46,6 +46,18 @@ static struct exchange *exchange_new(struct http_shared *shared)
     return x;
 }
 
+/* In two halves: a memset of the whole becomes a string instruction, which takes its time. */
+static inline void exchange_clear(struct exchange *x)
+{
+    enum {
+        FROM = offsetof(struct exchange, arena_used),
+        SIZE = sizeof(struct exchange) - FROM,
+        HALF = SIZE / 32 * 16
+    };
+    memset((char *)x + FROM, 0, HALF);
+    memset((char *)x + FROM + HALF, 0, SIZE - HALF);
+}
+
 struct exchange *exchange_take(struct http_server *server, struct conn *c)
 {
     struct http_shared *shared = server->shared;
@@ -54,8 +66,7 @@ struct exchange *exchange_take(struct http_server *server, struct conn *c)
         shared->spare = NULL;
     else if ((x = exchange_new(shared)) == NULL)
         return NULL;
-    size_t from = offsetof(struct exchange, arena_used);
-    memset((char *)x + from, 0, sizeof *x - from);
+    exchange_clear(x);
     x->server = server;
     x->conn = c;
     x->fields = x->room->fields;
@@ -106,33 +117,18 @@ weir_exchange exchange_handle(const struct exchange *x)
     return (weir_exchange){loop << 54 | (uint64_t)x->slot << 30 | x->head.generation};
 }
 
-static struct http_shared *shared_of(weir_loop *loop)
-{
-    for (struct list *link = loop->net->services.next; link != &loop->net->services;
-         link = link->next) {
-        struct service *service = weir_container(link, struct service, link);
-        struct http_server *server = service->protocol;
-        if (service->config.protocol == &http_protocol && server != NULL && server->shared != NULL)
-            return server->shared;
-    }
-    return NULL;
-}
-
 struct exchange *exchange_of(weir_exchange handle)
 {
     weir_loop *loop = loop_current();
-    if (loop == NULL || handle.id >> 54 != loop->id || loop->net == NULL)
+    if (loop == NULL || handle.id >> 54 != loop->id || loop->http == NULL)
         return NULL;
-    struct http_shared *shared = shared_of(loop);
-    struct exchange *x = shared != NULL
-                             ? slab_at(&shared->exchanges, (uint32_t)(handle.id >> 30) & 0xffffffu)
-                             : NULL;
+    struct exchange *x = slab_at(&loop->http->exchanges, (uint32_t)(handle.id >> 30) & 0xffffffu);
     return x != NULL && x->head.generation == (handle.id & 0x3fffffffu) ? x : NULL;
 }
 
 struct http_shared *exchange_share(weir_loop *loop)
 {
-    struct http_shared *shared = shared_of(loop);
+    struct http_shared *shared = loop->http;
     if (shared != NULL) {
         shared->refs++;
         return shared;
@@ -145,6 +141,7 @@ struct http_shared *exchange_share(weir_loop *loop)
     if (slab_init(&shared->exchanges, (sizeof(struct exchange) + 63) / 64 * 64,
                   HTTP_EXCHANGES_MAX) == 0) {
         slab_begin_at(&shared->exchanges, loop->generation);
+        loop->http = shared;
         return shared;
     }
     weir__free(shared);
@@ -163,6 +160,7 @@ void exchange_unshare(weir_loop *loop, struct http_shared *shared)
     uint32_t generation = slab_generation_next(&shared->exchanges);
     if (generation > loop->generation)
         loop->generation = generation;
+    loop->http = NULL;
     slab_free(&shared->exchanges);
     object_pool_end(&shared->rooms);
     weir__free(shared);
@@ -263,8 +261,8 @@ void exchange_run(struct exchange *x)
 static void answer_complete(struct exchange *x)
 {
     if (x->answer == ANSWER_NONE)
-        answer_error(x, x->body_status != 0 ? x->body_status : 500,
-                     x->body_status != 0 ? NULL : "the handler gave no answer", NULL);
+        answer_instead(x, x->body_status != 0 ? x->body_status : 500,
+                       x->body_status != 0 ? NULL : "the handler gave no answer");
     else if (x->answer_left == 0)
         answer_ended(x); /* all that was promised */
     else
@@ -277,13 +275,15 @@ static void exchange_over(struct exchange *x)
     struct http_server *server = x->server;
     struct conn *c = x->conn;
     bool close = x->close, body_ended = x->body_ended;
+    bool at_once = !x->has_body && (conn_flags(c) & CONN_IN_CONSUMER) != 0 &&
+                   x->began_ns == server->loop->now_ns;
     if (x->detached)
         net_trim_later(server->loop); /* stacks and rooms that a burst needed */
     exchange_give(x);
     if (close)
         http_closes(server, c, body_ended);
     else
-        http_goes_on(server, c);
+        http_goes_on(server, c, at_once);
 }
 
 void exchange_step(struct exchange *x)
@@ -300,7 +300,8 @@ void exchange_step(struct exchange *x)
         return; /* goes on later; or the connection has failed, and ends it */
     if (!x->body_told && x->on_body != NULL)
         body_tell_end(x, WEIR_ECANCELED);
-    accesslog_add(x); /* now: the head may be gone when the body has been read away */
+    if (x->server->log != NULL)
+        accesslog_add(x); /* now: the head may be gone when the body has been read away */
     if (!x->body_ended && !x->close) {
         if (body_discardable(x)) {
             body_want(x); /* body_feed reads it away and comes here again */

@@ -1,5 +1,6 @@
 /* Routes: a tree of path segments. A literal segment beats a parameter, which beats a rest; but
- * only routes of the request's method are considered, as long as there is one. */
+ * only routes of the request's method are considered, as long as there is one. Paths without
+ * parameters lie in one more table, by the whole of them: they beat all others. */
 #include <stdio.h>
 #include <string.h>
 
@@ -31,6 +32,8 @@ struct route_node {
     uint32_t table_size; /* a power of two, at least twice the count; 0: none */
     uint32_t count;
     struct route_node *param, *rest;
+    struct route_node *whole;  /* of the root: its children are the paths without parameters … */
+    struct route_node *target; /* … and these are where in the tree they lead; not owned */
     struct leaf *leaves;
     size_t size;
     char text[]; /* the segment */
@@ -48,7 +51,11 @@ static struct route_node *node_new(const char *text, size_t size)
 
 struct route_node *route_tree_new(void)
 {
-    return node_new("", 0);
+    struct route_node *tree = node_new("", 0);
+    if (tree == NULL || (tree->whole = node_new("", 0)) != NULL)
+        return tree;
+    weir__free(tree);
+    return NULL;
 }
 
 void route_tree_free(struct route_node *node)
@@ -59,6 +66,7 @@ void route_tree_free(struct route_node *node)
         route_tree_free(node->table[i]);
     route_tree_free(node->param);
     route_tree_free(node->rest);
+    route_tree_free(node->whole);
     while (node->leaves != NULL) {
         struct leaf *next = node->leaves->next;
         weir__free(node->leaves);
@@ -221,12 +229,12 @@ static struct route_node *wild(struct route_node **place)
     return *place;
 }
 
-static struct route_node *literal(struct route_node *node, const struct part *part)
+static struct route_node *literal(struct route_node *node, const char *text, size_t size)
 {
-    struct route_node *child = child_find(node, part->text, part->size);
+    struct route_node *child = child_find(node, text, size);
     if (child != NULL)
         return child;
-    child = node_new(part->text, part->size);
+    child = node_new(text, size);
     if (child != NULL && child_add(node, child) < 0) {
         weir__free(child);
         return NULL;
@@ -279,11 +287,17 @@ int route_add(struct route_node *tree, const char *method, const char *text, str
     struct route_node *node = tree;
     for (unsigned i = 0; i < pattern.count; i++) {
         const struct part *part = &pattern.parts[i];
-        node = part->kind == PART_LITERAL ? literal(node, part)
+        node = part->kind == PART_LITERAL ? literal(node, part->text, part->size)
                : part->kind == PART_PARAM ? wild(&node->param)
                                           : wild(&node->rest);
         if (node == NULL)
             return WEIR_ENOMEM;
+    }
+    if (pattern.params == 0 && strchr(text, '%') == NULL) { /* that has to come as an escape */
+        struct route_node *whole = literal(tree->whole, text + 1, strlen(text + 1));
+        if (whole == NULL)
+            return WEIR_ENOMEM;
+        whole->target = node;
     }
     struct leaf **place = &node->leaves;
     for (; *place != NULL; place = &(*place)->next) {
@@ -470,6 +484,16 @@ static int nothing_found(const struct route_node *tree, struct exchange *x, cons
     return allow_answer(x, allow);
 }
 
+/* A path that is none of a tree's pattern, letter by letter, has an escape or parameters in it, or
+ * is not there: that is seen on the long way. */
+static const struct leaf *whole_find(const struct route_node *tree, const char *at,
+                                     struct search *search)
+{
+    const struct route_node *child = child_find(tree->whole, at, (size_t)(search->end - at));
+    search->any = false;
+    return child != NULL ? leaf_of(child->target, search) : NULL;
+}
+
 int route_find(struct route_node *tree, struct exchange *x)
 {
     const struct http1_request *request = &x->request;
@@ -482,13 +506,17 @@ int route_find(struct route_node *tree, struct exchange *x)
     struct search search; /* its array is filled as far as count says */
     search.request = request;
     search.end = path.length != 0 ? path.at + path.length : at;
+    const struct leaf *leaf = whole_find(tree, at, &search);
+    if (leaf != NULL) {
+        x->route = leaf->route;
+        return 0;
+    }
     search.escaped = memchr(at, '%', (size_t)(search.end - at)) != NULL;
-    search.any = false;
     search.allow = NULL;
     search.count = search.steps = 0;
     if (search.escaped && !escapes_valid(at, search.end))
         return 400;
-    const struct leaf *leaf = find(tree, at, &search);
+    leaf = find(tree, at, &search);
     if (leaf == NULL)
         return nothing_found(tree, x, at, &search);
     x->route = leaf->route;

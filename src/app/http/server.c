@@ -25,6 +25,7 @@ void http_date(struct http_server *server)
     server->date_until_ns = server->loop->now_ns + (now_s + 1) * WEIR_S - wall_ns;
     server->date_s = now_s;
     http_date_format((int64_t)now_s, server->lines + sizeof "Date: " - 1);
+    server->made_size = 0;
 }
 
 /* Refused by the codec. Where the next request begins may be in doubt: then nothing more is read.
@@ -144,6 +145,15 @@ static ssize_t head_begin(struct http_server *server, struct conn *c, const uint
     return used;
 }
 
+static inline bool output_high(weir_loop *loop, struct conn *c)
+{
+    if (c->busy == NULL || ((conn_flags(c) & CONN_FILTERED) == 0 &&
+                            c->busy->out.unsent_bytes <= c->service->config.soft_mark_bytes &&
+                            c->busy->out.count <= LIMIT_SEGMENTS_MAX / 2))
+        return false;
+    return conn_marked(loop, c);
+}
+
 static size_t http_input(weir_loop *loop, struct conn *c, weir_view data)
 {
     struct http_server *server = c->service->protocol;
@@ -153,10 +163,10 @@ static size_t http_input(weir_loop *loop, struct conn *c, weir_view data)
     while (at < data.size && c->phase == CONN_OPEN && !h->refused) {
         struct exchange *x = active(server, h);
         ssize_t used;
-        if (x != NULL)
+        if ((x == NULL || x->on_body != NULL) && output_high(loop, c))
+            used = 0; /* nothing that makes more output is begun until it has fallen */
+        else if (x != NULL)
             used = (ssize_t)body_feed(x, bytes + at, data.size - at);
-        else if (conn_marked(loop, c)) /* no further request is begun until output has fallen */
-            used = 0;
         else
             used = head_begin(server, c, bytes + at, data.size - at);
         if (used <= 0)
@@ -174,20 +184,21 @@ static size_t http_input(weir_loop *loop, struct conn *c, weir_view data)
     return at;
 }
 
-/* The idle deadline's timer mostly runs on: it looks again when it fires. */
-static void working_ends(weir_loop *loop, struct conn *c)
+/* Idle time counts again. The timer runs on from before when the request was answered at once;
+ * otherwise other deadlines have had it meanwhile. */
+static void working_ends(weir_loop *loop, struct conn *c, bool at_once)
 {
     struct http_conn *h = c->session;
     h->exchange = 0;
     conn_flags(c) &= ~(uint32_t)CONN_WORKING;
-    if (!wheel_started(&c->timer) || loop->net->draining)
+    if (!at_once || !wheel_started(&c->timer) || loop->net->draining)
         conn_deadline(loop, c);
 }
 
-void http_goes_on(struct http_server *server, struct conn *c)
+void http_goes_on(struct http_server *server, struct conn *c, bool at_once)
 {
     weir_loop *loop = server->loop;
-    working_ends(loop, c);
+    working_ends(loop, c, at_once);
     if ((conn_flags(c) & CONN_IN_CONSUMER) != 0)
         conn_flags(c) &= ~(uint32_t)CONN_PAUSED_PROTO;
     else
@@ -202,7 +213,7 @@ void http_closes(struct http_server *server, struct conn *c, bool input_ended)
 {
     const struct http_conn *h = c->session;
     bool held = (conn_flags(c) & CONN_IN_CONSUMER) == 0 && http_input_held(c);
-    working_ends(server->loop, c);
+    working_ends(server->loop, c, true); /* the close has deadlines of its own */
     if (input_ended && !h->refused && !held)
         conn_flags(c) |= CONN_LAST_INPUT;
     conn_close(server->loop, c);
@@ -338,6 +349,7 @@ static void http_free(void *protocol)
     mount_stop(server);
     accesslog_stop(server);
     exchange_unshare(server->loop, server->shared);
+    weir__free(server->made);
     weir__free(server->lines);
     weir__free(server);
 }
@@ -348,7 +360,8 @@ static int lines_make(struct http_server *server)
     const weir_http_app *app = server->app;
     server->lines_size = sizeof date - 1 + app->extra_head_size;
     server->lines = weir__alloc(server->lines_size);
-    if (server->lines == NULL)
+    server->made = weir__alloc(HTTP_MADE_ROOM + server->lines_size);
+    if (server->lines == NULL || server->made == NULL)
         return WEIR_ENOMEM;
     memcpy(server->lines, date, sizeof date - 1);
     if (app->extra_head_size != 0)

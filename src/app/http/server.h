@@ -30,6 +30,8 @@ enum {
     HTTP_HEAD_ROOM = 256,     /* bytes of an answer's head: status, framing, Connection */
     HTTP_HEAD_MAX = 65536,    /* bytes that a request's head may be allowed to have */
     HTTP_TYPE_MAX = 512,      /* bytes of a Content-Type */
+    HTTP_MADE_ROOM = 1024,    /* bytes of a status line and a Content-Type */
+                              /* bytes of a Content-Type */
     HTTP_TEXT_MAX = 65536,
     HTTP_WRITE_MAX = 65536, /* bytes of a borrowed view that are queued at once */
 };
@@ -78,8 +80,10 @@ struct http_server {
     size_t lines_size;
     char keep_alive[64]; /* Connection and Keep-Alive */
     size_t keep_alive_size;
-    char type_line[HTTP_TYPE_MAX + 16]; /* Content-Type as it was asked for last */
-    size_t type_size;                   /* of its value; 0: none yet */
+    char *made;       /* how the last answer's head began: status line, lines, Content-Type */
+    size_t made_size; /* 0: not made, or in a second that has passed */
+    size_t type_size; /* of its Content-Type's value, which ends it but for CR LF; 0: none */
+    unsigned made_status;
     uint64_t requests, refused, waited;
     uint64_t log_lost; /* lines that the access log had no room for, or could not write */
 };
@@ -190,6 +194,8 @@ void exchange_wake_later(struct exchange *x, int value);
 /* The view is used up in any case: a lent one is given back on failure too. */
 int answer_whole(struct exchange *x, unsigned status, const char *type, weir_view body);
 int answer_error(struct exchange *x, unsigned status, const char *cause, const char *fix);
+/* In place of a handler that gives no answer. */
+void answer_instead(struct exchange *x, unsigned status, const char *cause);
 int answer_begin(struct exchange *x, unsigned status, const char *type, int64_t length);
 /* Whether an answer still reaches anybody. */
 bool answer_possible(const struct exchange *x);
@@ -246,8 +252,9 @@ int route_find(struct route_node *tree, struct exchange *x);
 extern const struct weir_protocol http_protocol;
 void http_date(struct http_server *server);
 weir_view http_busy_answer(void); /* app.c: a whole answer, 503 */
-/* The exchange is over and its connection goes on, or closes. */
-void http_goes_on(struct http_server *server, struct conn *c);
+/* The exchange is over and its connection goes on, or closes. at_once: in the same call of the
+ * consumer that began it. */
+void http_goes_on(struct http_server *server, struct conn *c, bool at_once);
 void http_closes(struct http_server *server, struct conn *c, bool input_ended);
 static inline bool http_input_held(const struct conn *c)
 {
