@@ -4,7 +4,7 @@
  *     httpserver [name=value...]
  *
  * listen header body idle first line head fields body_max requests no_keep_alive stack handlers
- * conns linger drain write_ms file (of which /file answers) quiet */
+ * conns linger drain loops write_ms file (of which /file answers) quiet */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -356,6 +356,10 @@ static const struct {
     {"POST", "/count", count, NULL, 0},
     {"POST", "/count-slow/{ms}", count, NULL, 0},
     {"POST", "/echo", echo, NULL, 0},
+    {"POST", "/echo-plain", echo_plain, NULL, WEIR_HTTP_PLAIN},
+    {"POST", "/early", early, NULL, WEIR_HTTP_PLAIN},
+    {"POST", "/echo-late", echo_late, NULL, WEIR_HTTP_PLAIN},
+    {"GET", "/fields-only", fields_only, NULL, 0},
     {"POST", "/read-some/{n}", read_some, NULL, 0},
     {"POST", "/read-deadline", read_deadline, NULL, 0},
     {"POST", "/ignore", memory, NULL, 0},
@@ -429,6 +433,8 @@ int main(int argc, char **argv)
     if (second != NULL) /* another server of the same loop */
         weir_http_service(app, second, &service[1]);
     weir_run_options run = {
+        .shape = NUMBER("loops") > 1 ? WEIR_SHAPE_THREADS : WEIR_SHAPE_SINGLE,
+        .loops = NUMBER("loops"),
         .drain_ms = NUMBER("drain"),
         .on_started = on_started,
         .loop.stall_ms = 20000, /* ten thousand handlers at once on a busy machine */

@@ -11,8 +11,8 @@
 #define PLAIN "text/plain"
 
 static struct {
-    unsigned lent, released, pulls, pulls_over, aborted, finished, body_calls, body_over;
-    int last; /* what the last verb gave whose result is of interest */
+    _Atomic unsigned lent, released, pulls, pulls_over, aborted, finished, body_calls, body_over;
+    _Atomic int last; /* what the last verb gave whose result is of interest */
 } seen;
 static uint64_t number(weir_exchange x, const char *name)
 {
@@ -32,7 +32,8 @@ struct later {
     uint64_t bytes;
     struct later *next, **place;
 };
-static struct later *laters; /* those whose timer the end of the loop may have overtaken */
+static _Thread_local struct later
+    *laters; /* those whose timer the end of the loop may have overtaken */
 
 static struct later *later_new(weir_exchange x)
 {
@@ -86,6 +87,22 @@ static void count_plain_piece(weir_exchange x, weir_view data, int error, void *
     later_free(l);
 }
 
+static void early_piece(weir_exchange x, weir_view data, int error, void *arg)
+{
+    if (data.size == 0) {
+        seen.body_over++;
+        seen.last = error;
+    } else if (weir_http_text(x, 200, "early\n") < 0) {
+        abort(); /* called once only: what follows is read away */
+    }
+}
+
+/* An answer before the body has come. */
+static void early(weir_exchange x, void *user)
+{
+    weir_http_on_body(x, early_piece, NULL);
+}
+
 static void count_plain(weir_exchange x, void *user)
 {
     struct later *l = later_new(x);
@@ -108,6 +125,39 @@ static void count_later(weir_exchange x, void *user)
 {
     struct later *l = later_new(x);
     weir_timer_start(&l->timer, weir_after(50 * WEIR_MS), later_body, l);
+}
+
+static void echo_plain_piece(weir_exchange x, weir_view data, int error, void *arg)
+{
+    if (data.size != 0)
+        seen.last = weir_http_write(x, data, WEIR_NEVER);
+    else if (error == 0)
+        seen.last = weir_http_end(x);
+}
+
+static void echo_plain(weir_exchange x, void *user)
+{
+    weir_http_begin(x, 200, PLAIN, -1);
+    seen.last = weir_http_on_body(x, echo_plain_piece, NULL);
+}
+
+static void echo_begin(weir_timer *timer, void *arg)
+{
+    struct later *l = arg;
+    echo_plain(l->x, NULL);
+    later_free(l);
+}
+
+static void echo_late(weir_exchange x, void *user)
+{
+    struct later *l = later_new(x);
+    weir_timer_start(&l->timer, weir_after(300 * WEIR_MS), echo_begin, l);
+}
+
+/* Fields for an answer that is never given. */
+static void fields_only(weir_exchange x, void *user)
+{
+    weir_http_set(x, "Content-Encoding", "gzip");
 }
 
 static void misuse(weir_exchange x, void *user)

@@ -150,6 +150,7 @@ static void decoding(void **state)
     leads_to(tree, "GET", "/a%20b", "blank");
     leads_to(tree, "GET", "/%61%20%62", "blank");
     leads_to(tree, "GET", "/a%25b", "percent");
+    leads_to(tree, "GET", "/a%b", "400");
     leads_to(tree, "GET", "/caf%c3%A9", "utf8");
     leads_to(tree, "GET", "/a+b", "404");
     leads_to(tree, "GET", "/p/%2e%2e", "param x=..");
