@@ -328,19 +328,20 @@ void exchange_abandon(struct exchange *x)
         exchange_give(x);
 }
 
+/* Only these handlers see that waits are canceled: those of other servers are not run meanwhile. */
 void exchange_cancel_all(struct http_server *server)
 {
     enum { ROUNDS = 1 << 20 };
     weir_loop *loop = server->loop;
-    bool former = loop->coroutines_ending;
-    loop->coroutines_ending = true; /* those that wait again are answered at once */
     for (int i = 0; i < ROUNDS && !list_empty(&server->waiting); i++) {
         struct exchange *x = weir_container(server->waiting.next, struct exchange, waiting);
+        bool former = loop->coroutines_ending;
+        loop->coroutines_ending = true; /* those that wait again are answered at once */
         if (x->handler_running && co_resume(x->task, WEIR_ECANCELED) < 0)
-            break;
-        loop_ready_run(loop);
+            i = ROUNDS;
+        loop->coroutines_ending = former;
+        exchange_step(x); /* its client is gone: it is over, when its handler is */
     }
-    loop->coroutines_ending = former;
 }
 
 static void wait_over(weir_timer *timer, void *arg)

@@ -408,7 +408,7 @@ static int http_start(weir_loop *loop, struct service *service, void *app)
 /* Stacks and rooms of a burst go back bit by bit. */
 static bool http_trim(void *protocol)
 {
-    enum { STACKS_A_TIME = 256, STACKS_KEPT = 16 };
+    enum { STACKS_A_TIME = 1024, STACKS_KEPT = 16 };
     struct http_server *server = protocol;
     struct co_stats stats;
     bool more = object_pool_trim(&server->shared->rooms);

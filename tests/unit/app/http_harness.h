@@ -18,7 +18,7 @@
 struct harness {
     weir_loop *loop;
     weir_http_app *app;
-    char name[64]; /* of the abstract socket */
+    char name[40]; /* of the abstract socket */
 };
 
 /* 0, or why the server could not be begun; nothing is left of it then. */
@@ -58,16 +58,48 @@ static inline void harness_end(struct harness *h)
     weir_http_app_free(h->app);
 }
 
-static inline int harness_connect(const struct harness *h)
+/* Another address of the same loop. */
+static inline void harness_listen(struct harness *h, const char *name, weir_http_app *app,
+                                  weir_listener *out)
+{
+    weir_service service;
+    char url[80];
+    weir_loop *former = weir_loop_enter(h->loop);
+    snprintf(url, sizeof(url), "unix:@%s-%s", h->name, name);
+    weir_http_service(app, url, &service);
+    service.linger_ms = 1;
+    assert_int_equal(weir_listen(out, &service), 0);
+    weir_loop_enter(former);
+}
+
+static inline void harness_unlisten(struct harness *h, weir_listener listener)
+{
+    weir_loop *former = weir_loop_enter(h->loop);
+    assert_int_equal(weir_listener_close(listener), 0);
+    weir_loop_enter(former);
+}
+
+/* To the first address, or with a name to the one that was added. */
+static inline int harness_connect(const struct harness *h, const char *name)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    size_t size = strlen(h->name);
-    memcpy(address.sun_path + 1, h->name, size);
+    int size = snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, "%s%s%s", h->name,
+                        name != NULL ? "-" : "", name != NULL ? name : "");
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     assert_true(fd >= 0);
-    socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + size);
+    socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)size);
     assert_int_equal(connect(fd, (struct sockaddr *)(void *)&address, length), 0);
     return fd;
+}
+
+static inline void harness_turns(struct harness *h, int turns)
+{
+    while (turns-- > 0) {
+        weir_loop *former = weir_loop_enter(h->loop);
+        weir_time deadline = weir_after(WEIR_MS / 2);
+        weir_loop_enter(former);
+        assert_int_equal(weir_loop_turn(h->loop, deadline), 0);
+    }
 }
 
 struct heard {
@@ -105,10 +137,7 @@ static inline void harness_talk(struct harness *h, int fd, const char *data, siz
         } else if (sent < 0 && errno != EAGAIN) {
             size = 0;
         }
-        weir_loop *former = weir_loop_enter(h->loop);
-        weir_time deadline = weir_after(WEIR_MS / 2);
-        weir_loop_enter(former);
-        assert_int_equal(weir_loop_turn(h->loop, deadline), 0);
+        harness_turns(h, 1);
         heard_more(fd, heard);
         if (heard->size != before || sent > 0)
             quiet = 0;

@@ -115,7 +115,7 @@ static void without_dates(char *text)
 static void check(const char *request, const char *expected, bool ends)
 {
     static struct heard heard;
-    int fd = harness_connect(&harness);
+    int fd = harness_connect(&harness, NULL);
     harness_talk(&harness, fd, request, strlen(request), &heard);
     without_dates(heard.text);
     assert_string_equal(heard.text, expected);
@@ -212,7 +212,7 @@ static void a_turns_share(void **state)
 {
     static const char request[] = GET("/endless");
     static char sink[1 << 20];
-    int fd = harness_connect(&harness);
+    int fd = harness_connect(&harness, NULL);
     assert_int_equal(send(fd, request, sizeof(request) - 1, 0), sizeof(request) - 1);
     for (int turn = 0; turn < 50; turn++) {
         unsigned before = written;
@@ -224,7 +224,7 @@ static void a_turns_share(void **state)
     assert_true(written > 40);
     close(fd);
     struct heard *heard = calloc(1, sizeof(*heard)); /* the loop sees that it is gone */
-    fd = harness_connect(&harness);
+    fd = harness_connect(&harness, NULL);
     harness_talk(&harness, fd, "x", 1, heard);
     free(heard);
     close(fd);

@@ -160,7 +160,7 @@ static void serve(struct harness *h)
 {
     static struct heard heard;
     for (size_t i = 0; i < COUNT(requests); i++) {
-        int fd = harness_connect(h);
+        int fd = harness_connect(h, NULL);
         harness_talk(h, fd, requests[i], strlen(requests[i]), &heard);
         close(fd);
     }
@@ -172,7 +172,7 @@ static void serves_well(struct harness *h)
     static const char *const expected[] = {"200", "200", "200", "200", "200", "200", "405", "400"};
     static struct heard heard;
     for (size_t i = 0; i < COUNT(requests); i++) {
-        int fd = harness_connect(h);
+        int fd = harness_connect(h, NULL);
         harness_talk(h, fd, requests[i], strlen(requests[i]), &heard);
         if (heard.size < 12 || memcmp(heard.text + 9, expected[i], 3) != 0)
             fail_msg("request %zu: %s", i, heard.text);

@@ -1,0 +1,190 @@
+/* Servers that end while others of their loop go on, handlers that outlive their clients, handles
+ * that outlive everything. */
+#include "http_harness.h"
+
+static struct {
+    unsigned began, canceled, gone, finished;
+    weir_exchange late;
+} seen;
+
+static void nap(weir_exchange x, void *user)
+{
+    seen.began++;
+    int result = weir_sleep(weir_after(strtoull(weir_http_param(x, "ms"), NULL, 10) * WEIR_MS));
+    seen.canceled += result == WEIR_ECANCELED;
+    /* Whoever was canceled does not get to wait again. */
+    if (result == WEIR_ECANCELED)
+        assert_int_equal(weir_sleep(weir_after(WEIR_S)), WEIR_ECANCELED);
+    result = weir_http_text(x, 200, "rested");
+    seen.gone += result == WEIR_EGONE;
+    seen.finished += result == 0;
+}
+
+static void late(weir_exchange x, void *user)
+{
+    seen.late = x;
+}
+
+static void hello(weir_exchange x, void *user)
+{
+    weir_http_text(x, 200, "hello");
+}
+
+static int add_routes(weir_http_app *app)
+{
+    int result = weir_http_get(app, "/nap/{ms}", nap, NULL);
+    result += weir_http_get(app, "/hello", hello, NULL);
+    return result + weir_http_route(app, "GET", "/late", late, NULL, WEIR_HTTP_PLAIN);
+}
+
+static void ask(struct harness *h, int fd, const char *path)
+{
+    char request[128];
+    int size = snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path);
+    assert_int_equal(send(fd, request, (size_t)size, MSG_NOSIGNAL), size);
+    harness_turns(h, 10);
+}
+
+static void one_of_two_servers_ends(void **state)
+{
+    struct harness h;
+    weir_listener listener;
+    static struct heard heard;
+    memset(&seen, 0, sizeof(seen));
+    assert_int_equal(harness_begin(&h, NULL, add_routes), 0);
+    weir_http_app *app = weir_http_app_new(NULL);
+    assert_int_equal(add_routes(app), 0);
+    harness_listen(&h, "b", app, &listener);
+
+    int stays = harness_connect(&h, NULL), leaves = harness_connect(&h, "b");
+    ask(&h, leaves, "/nap/60000");
+    ask(&h, stays, "/nap/100");
+    assert_int_equal(seen.began, 2);
+    close(leaves);
+    harness_unlisten(&h, listener);
+    harness_turns(&h, 20);
+    /* For all that is known it has only finished its direction: its handler goes on. */
+    heard.size = 0;
+    for (int i = 0; i < 500 && heard.size == 0; i++)
+        harness_talk(&h, stays, "", 0, &heard);
+    assert_non_null(strstr(heard.text, "rested"));
+    assert_int_equal(seen.finished, 1);
+    assert_int_equal(seen.canceled, 0);
+    close(stays);
+    harness_end(&h);
+    assert_int_equal(seen.canceled, 1);
+    assert_int_equal(seen.gone, 1);
+    weir_http_app_free(app);
+}
+
+/* The client resets: the connection goes at once, the handler is canceled with its server only. */
+static void a_server_ends_with_its_last_client(void **state)
+{
+    struct harness h;
+    weir_listener listener;
+    static struct heard heard;
+    memset(&seen, 0, sizeof(seen));
+    assert_int_equal(harness_begin(&h, NULL, add_routes), 0);
+    weir_http_app *app = weir_http_app_new(NULL);
+    assert_int_equal(add_routes(app), 0);
+    harness_listen(&h, "b", app, &listener);
+
+    int stays = harness_connect(&h, NULL), leaves = harness_connect(&h, "b");
+    ask(&h, stays, "/nap/150");
+    ask(&h, leaves, "/hello"); /* unread when it closes: a unix socket is reset by that */
+    ask(&h, leaves, "/nap/60000");
+    assert_int_equal(seen.began, 2);
+    harness_unlisten(&h, listener);
+    close(leaves);
+    harness_turns(&h, 30);
+    assert_int_equal(seen.canceled, 1); /* at once, for its server has ended */
+    heard.size = 0;
+    for (int i = 0; i < 500 && heard.size == 0; i++)
+        harness_talk(&h, stays, "", 0, &heard);
+    assert_non_null(strstr(heard.text, "rested"));
+    assert_int_equal(seen.finished, 1);
+    close(stays);
+    harness_end(&h);
+    weir_http_app_free(app);
+}
+
+static void handles_outlive_their_servers(void **state)
+{
+    struct harness h;
+    static struct heard heard;
+    weir_exchange old[3];
+    assert_int_equal(harness_begin(&h, NULL, add_routes), 0);
+    weir_http_app *app = weir_http_app_new(NULL);
+    assert_int_equal(add_routes(app), 0);
+    weir_listener first;
+    for (unsigned i = 0; i < COUNT(old); i++) {
+        harness_listen(&h, "b", app, &first);
+        int fd = harness_connect(&h, "b");
+        ask(&h, fd, "/late");
+        old[i] = seen.late;
+        weir_loop *former = weir_loop_enter(h.loop);
+        assert_false(weir_http_aborted(old[i]));
+        for (unsigned other = 0; other < i; other++) {
+            assert_true(old[other].id != old[i].id);
+            assert_true(weir_http_aborted(old[other]));
+            assert_int_equal(weir_http_text(old[other], 200, "wrong"), WEIR_EGONE);
+            assert_int_equal(weir_http_set(old[other], "X", "y"), WEIR_EGONE);
+            assert_int_equal(weir_http_path(old[other]).size, 0);
+            assert_string_equal(weir_http_param(old[other], "ms"), "");
+        }
+        assert_int_equal(weir_http_text(old[i], 200, "right"), 0);
+        assert_int_equal(weir_listener_close(first), 0);
+        weir_loop_enter(former);
+        harness_talk(&h, fd, "", 0, &heard);
+        assert_non_null(strstr(heard.text, "right"));
+        assert_null(strstr(heard.text, "wrong"));
+        close(fd);
+        harness_turns(&h, 10);
+    }
+    /* Outside of any loop a handle means nothing. */
+    assert_int_equal(weir_http_text(old[0], 200, "x"), WEIR_EGONE);
+    assert_int_equal(weir_http_respond(old[0], 200, NULL, weir_str("x")), WEIR_EGONE);
+    assert_true(weir_http_aborted(old[0]));
+    weir_view view;
+    assert_int_equal(weir_http_read(old[0], &view, WEIR_NEVER), WEIR_EGONE);
+    harness_end(&h);
+    weir_http_app_free(app);
+}
+
+/* The only server of a loop ends, and another one begins there. */
+static void handles_outlive_all_servers(void **state)
+{
+    weir_loop_options options = {.backend = "epoll"};
+    struct harness h = {0};
+    weir_exchange old[2];
+    weir_listener listener;
+    snprintf(h.name, sizeof(h.name), "weir-life-%d", (int)getpid());
+    assert_int_equal(weir_loop_new(&h.loop, &options), 0);
+    h.app = weir_http_app_new(NULL);
+    assert_int_equal(add_routes(h.app), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        harness_listen(&h, "b", h.app, &listener);
+        int fd = harness_connect(&h, "b");
+        ask(&h, fd, "/late");
+        old[i] = seen.late;
+        weir_loop *former = weir_loop_enter(h.loop);
+        assert_int_equal(weir_http_text(old[i], 200, "right"), 0);
+        assert_int_equal(weir_listener_close(listener), 0);
+        weir_loop_enter(former);
+        close(fd);
+        harness_turns(&h, 30);
+    }
+    assert_true(old[0].id != old[1].id);
+    harness_end(&h);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_of_two_servers_ends),
+        cmocka_unit_test(a_server_ends_with_its_last_client),
+        cmocka_unit_test(handles_outlive_their_servers),
+        cmocka_unit_test(handles_outlive_all_servers),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
