@@ -23,7 +23,7 @@ struct run_loop {
     bool started;    /* the thread */
     weir_loop *loop; /* set while it lives, under run->lock */
     struct service *services[RUN_SERVICES_MAX];
-    weir_task drain_task, go_task, abort_task;
+    weir_task drain_task, abort_task;
     weir_timer drain_timer, check_timer;
     bool draining;
     int result;
@@ -39,8 +39,8 @@ struct run {
     struct run_loop *loops;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    unsigned ready, failed;
-    bool go, given_up;
+    unsigned ready, done; /* loops that may start, and that have made their last turn */
+    bool given_up;
     _Atomic int stops;         /* how often weir_stop was called */
     _Atomic unsigned finished; /* loops that have made their last turn */
     _Atomic uint32_t first_id; /* of the first loop, while it runs */

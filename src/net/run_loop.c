@@ -210,13 +210,14 @@ static bool all_ready(struct run_loop *rl)
     return go;
 }
 
-/* Nobody's loop is freed while another may still post to it. */
+/* Nobody's loop is freed while another may still post to it. Counted apart from `ready`: a thread
+ * that is slow to leave all_ready still looks at that one, when others are done already. */
 static void all_done(struct run *run)
 {
     pthread_mutex_lock(&run->lock);
-    run->ready--;
+    run->done++;
     pthread_cond_broadcast(&run->changed);
-    while (run->ready != 0)
+    while (run->done < run->loop_count)
         pthread_cond_wait(&run->changed, &run->lock);
     pthread_mutex_unlock(&run->lock);
 }
