@@ -32,6 +32,9 @@
     XX(ACCEPT_BACKOFF_MS, 100, "ms", "a listener's pause when descriptors or memory are short") \
     XX(LISTENER_LAST_MS, 100, "ms",                                                             \
        "a listener of a server that stops: for handshakes that are under way")                  \
+    XX(END_MS, 10000, "ms",                                                                     \
+       "the end of a loop: for connections, and again for operations that are in flight")       \
+    XX(END_FILES_MS, 1000, "ms", "the end of a loop: for files, before they are canceled")      \
     XX(REFUSALS_MAX, 64, "connections", "connections being answered with a refusal on a loop")  \
     XX(PULL_CHUNK, 16384, "bytes", "a pull source is asked for at a time")
 

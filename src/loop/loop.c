@@ -186,13 +186,11 @@ static void stall_check(weir_loop *loop)
 static void turn_wait(weir_loop *loop, weir_time deadline)
 {
     int64_t timeout_ns = sleep_ns(loop, deadline);
-    if (timeout_ns != 0 && !mpsc_sleep(&loop->posts))
-        timeout_ns = 0;
-    else if (timeout_ns != 0 &&
-             atomic_load(&loop->signals_pending) != 0) /* arrived since sleep_ns looked */
+    bool sleeps = timeout_ns != 0 && mpsc_sleep(&loop->posts);
+    if (!sleeps || atomic_load(&loop->signals_pending) != 0) /* arrived since sleep_ns looked */
         timeout_ns = 0;
     int result = loop->io->ops->wait(loop->io, timeout_ns);
-    if (timeout_ns != 0 || result < 0)
+    if (sleeps)
         mpsc_awake(&loop->posts);
     if (result < 0) {
         static struct log_site site;
@@ -271,14 +269,19 @@ void weir_loop_stop(weir_loop *loop)
     loop_unpin(id);
 }
 
-/* Waits for what is still in flight: nothing may complete into memory that is gone. Bounded: a
- * descriptor that never answers its cancel is a fault of the kernel, and better leaked than reused.
- */
+/* Waits for what is still in flight: nothing may complete into memory that is gone. Files get some
+ * time to be written and are canceled then. Bounded: false when something does not end at all, be
+ * it a fault of the kernel, or a worker thread in a call that does not return. */
 static bool drain_operations(weir_loop *loop)
 {
-    enum { ROUNDS = 2000 };
-    for (int round = 0; round < ROUNDS && loop->io->ops->in_flight(loop->io) != 0; round++) {
+    uint64_t began_ns = weir__clock_now_ns(), waited_ns = 0;
+    bool canceled = false;
+    while (loop->io->ops->in_flight(loop->io) != 0 && waited_ns < LIMIT_END_MS * WEIR_MS) {
         struct io_event event;
+        if (!canceled && waited_ns >= LIMIT_END_FILES_MS * WEIR_MS) {
+            canceled = true;
+            loop_files_cancel(loop);
+        }
         loop->io->ops->wait(loop->io, (int64_t)WEIR_MS * 5);
         loop_clock(loop);
         while (loop->io->ops->next(loop->io, &event) != 0)
@@ -286,51 +289,70 @@ static bool drain_operations(weir_loop *loop)
         loop_timers_run(loop);
         if (loop->net_turn != NULL)
             loop->net_turn(loop);
+        waited_ns = weir__clock_now_ns() - began_ns;
     }
     return loop->io->ops->in_flight(loop->io) == 0;
 }
 
-/* Polls that nobody canceled are canceled here; their watches see nothing more. */
-void loop_ops_abandon(weir_loop *loop)
+/* What did not end keeps all that it may still touch: better leaked than used by two. The list is
+ * there so that whoever looks for leaks finds who holds them. */
+static void loop_abandon(weir_loop *loop)
 {
-    for (uint32_t slot = 0; slot < loop->ops.chunk_count << loop->ops.chunk_records_log2; slot++) {
-        struct loop_op *op = slab_at(&loop->ops, slot);
-        if (!slab_living(&loop->ops, slot) || op->kind != IO_OP_POLL || op->canceled)
-            continue;
-        op->canceled = true;
-        weir_watch_cancel(op->watch);
+    static _Atomic(weir_loop *) abandoned;
+    weir__log(WEIR_LOG_ERROR, WEIR_ETIMEDOUT, 0,
+              "loop %u (%s) ended with %u operations in flight, %u of them its own%s: their memory "
+              "is not given back",
+              loop->id, loop->io->ops->name, loop->io->ops->in_flight(loop->io), loop->ops.used,
+              loop->net != NULL ? ", and with connections" : "");
+    loop->next_abandoned = atomic_load(&abandoned);
+    while (!atomic_compare_exchange_weak(&abandoned, &loop->next_abandoned, loop))
+        ;
+}
+
+static bool loop_end(weir_loop *loop)
+{
+    loop_mail_run(loop);
+    loop_signals_end(loop);
+    if (loop->net_stop != NULL)
+        loop->net_stop(loop);
+    if (loop->coroutines_stop != NULL)
+        loop->coroutines_stop(loop);
+    loop_ops_abandon(loop);
+    bool ended = drain_operations(loop) && loop->net == NULL;
+    loop_mail_run(loop);
+    if (!ended) {
+        loop_abandon(loop);
+        return false;
     }
+    loop_io_close(loop);
+    loop_ops_end(loop);
+    return true;
+}
+
+int loop_free(weir_loop *loop)
+{
+    WEIR_ASSERT(!loop->in_turn);
+    loop_table_remove(loop); /* from here on no other thread reaches it */
+    weir_loop *former = loop_enter(loop);
+    bool ended = true;
+    loop->in_turn = true;
+    if (loop->fork_mark == loop_fork_mark())
+        ended = loop_end(loop);
+    else
+        loop_forget(loop);
+    loop_table_release(loop);
+    loop_enter(former == loop ? NULL : former);
+    if (!ended)
+        return WEIR_ETIMEDOUT;
+    memory_end(&loop->memory);
+    weir__free(loop);
+    return 0;
 }
 
 void weir_loop_free(weir_loop *loop)
 {
-    if (loop == NULL)
-        return;
-    WEIR_ASSERT(!loop->in_turn);
-    loop_table_remove(loop); /* from here on no other thread reaches it */
-    weir_loop *former = loop_enter(loop);
-    loop->in_turn = true;
-    if (loop->fork_mark == loop_fork_mark()) {
-        loop_mail_run(loop);
-        loop_signals_end(loop);
-        if (loop->net_stop != NULL)
-            loop->net_stop(loop);
-        if (loop->coroutines_stop != NULL)
-            loop->coroutines_stop(loop);
-        loop_ops_abandon(loop);
-        if (!drain_operations(loop))
-            weir__log(WEIR_LOG_ERROR, 0, 0, "loop ended with %u operations in flight",
-                      loop->io->ops->in_flight(loop->io));
-        loop_mail_run(loop);
-        loop_io_close(loop);
-        loop_ops_end(loop);
-    } else {
-        loop_forget(loop);
-    }
-    memory_end(&loop->memory);
-    loop_table_release(loop);
-    loop_enter(former == loop ? NULL : former);
-    weir__free(loop);
+    if (loop != NULL)
+        (void)loop_free(loop); /* it was logged */
 }
 
 int weir_loop_after_fork(weir_loop *loop)

@@ -85,6 +85,7 @@ struct weir_loop {
     struct loop_counters counters;
     const char *backend_why; /* why it has this back end; static text */
     struct io_pool *pool;
+    weir_loop *next_abandoned; /* see loop_abandon */
     _Atomic uint32_t load; /* connections, for the acceptor; written by the loop, read by others */
 };
 
@@ -175,6 +176,11 @@ int loop_ops_init(weir_loop *loop);
 void loop_ops_end(weir_loop *loop);
 /* Cancels the polls that nobody has: their watches see nothing more. */
 void loop_ops_abandon(weir_loop *loop);
+/* Asks for the end of every file operation. */
+void loop_files_cancel(weir_loop *loop);
+/* weir_loop_free, which says what came of it: WEIR_ETIMEDOUT when something did not end in time; it
+ * was logged, and the loop is leaked with all that may still be written to. */
+int loop_free(weir_loop *loop);
 void loop_timers_init(weir_loop *loop);
 /* Every started timer is as if it never was. */
 void loop_timers_forget(weir_loop *loop);
@@ -184,7 +190,8 @@ void loop_timers_run(weir_loop *loop);
 weir_time loop_timers_due(const weir_loop *loop);
 /* Takes a signal over for a loop, and gives it back when its last watcher leaves. */
 int loop_signal_watch(weir_loop *loop, int number);
-void loop_signal_unwatch(int number);
+void loop_signal_unwatch(weir_loop *loop, int number);
+void loop_signals_forked(void);
 void loop_signals_run(weir_loop *loop);
 void loop_signals_end(weir_loop *loop);
 

@@ -136,12 +136,34 @@ void weir_watch_cancel(weir_watch *memory)
     watch->loop = NULL;
     if (watch->signal_number != 0) {
         list_remove(&watch->link);
-        loop_signal_unwatch(watch->signal_number);
+        loop_signal_unwatch(loop, watch->signal_number);
         return;
     }
     struct loop_op *op = slab_at(&loop->ops, watch->slot);
     op->canceled = true;
     loop->io->ops->cancel(loop->io, &op->fd, op_token(op));
+}
+
+/* Polls that nobody canceled are canceled here; their watches see nothing more. */
+void loop_ops_abandon(weir_loop *loop)
+{
+    for (uint32_t slot = 0; slot < loop->ops.chunk_count << loop->ops.chunk_records_log2; slot++) {
+        struct loop_op *op = slab_at(&loop->ops, slot);
+        if (!slab_living(&loop->ops, slot) || op->kind != IO_OP_POLL || op->canceled)
+            continue;
+        op->canceled = true;
+        weir_watch_cancel(op->watch);
+    }
+}
+
+/* Each still yields its event, which its owner sees. */
+void loop_files_cancel(weir_loop *loop)
+{
+    for (uint32_t slot = 0; slot < loop->ops.chunk_count << loop->ops.chunk_records_log2; slot++) {
+        struct loop_op *op = slab_at(&loop->ops, slot);
+        if (slab_living(&loop->ops, slot) && op->kind == IO_OP_FILE)
+            loop->io->ops->cancel(loop->io, &op->fd, op_token(op));
+    }
 }
 
 int weir_signal(weir_watch *memory, int signal_number, weir_signal_fn *fn, void *arg)

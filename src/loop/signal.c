@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #include <weir/error.h>
 
@@ -16,6 +17,7 @@ static struct {
     struct sigaction former[SIGNALS];
     unsigned watchers[SIGNALS];
     _Atomic uint32_t loops[SIGNALS][WATCHING_LOOPS]; /* loop ids */
+    unsigned uses[SIGNALS][WATCHING_LOOPS];          /* watchers of that loop */
 } signals = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static void signal_arrived(int number)
@@ -35,44 +37,58 @@ static void signal_arrived(int number)
     errno = error;
 }
 
-static int loops_add(int number, uint32_t id)
+/* The place of a loop among those that watch a signal (0: a free one), or -1. */
+static int place_of(int number, uint32_t id)
 {
     for (int i = 0; i < WATCHING_LOOPS; i++) {
         if (atomic_load_explicit(&signals.loops[number][i], memory_order_relaxed) == id)
-            return 0;
+            return i;
     }
-    for (int i = 0; i < WATCHING_LOOPS; i++) {
-        if (atomic_load_explicit(&signals.loops[number][i], memory_order_relaxed) == 0) {
-            atomic_store_explicit(&signals.loops[number][i], id, memory_order_relaxed);
-            return 0;
-        }
-    }
-    return WEIR_EFULL;
+    return -1;
+}
+
+static int take_over(int number)
+{
+    struct sigaction action = {.sa_handler = signal_arrived, .sa_flags = SA_RESTART};
+    sigfillset(&action.sa_mask);
+    return sigaction(number, &action, &signals.former[number]) == 0 ? 0 : -errno;
 }
 
 int loop_signal_watch(weir_loop *loop, int number)
 {
     pthread_mutex_lock(&signals.lock);
-    int result = loops_add(number, loop->id);
-    if (result == 0 && signals.watchers[number] == 0) {
-        struct sigaction action = {.sa_handler = signal_arrived, .sa_flags = SA_RESTART};
-        sigfillset(&action.sa_mask);
-        if (sigaction(number, &action, &signals.former[number]) != 0)
-            result = -errno;
+    int place = place_of(number, loop->id);
+    if (place < 0)
+        place = place_of(number, 0);
+    int result = WEIR_EFULL;
+    if (place >= 0) { /* before the signal is taken over, or one could arrive for nobody */
+        atomic_store_explicit(&signals.loops[number][place], loop->id, memory_order_relaxed);
+        result = signals.watchers[number] == 0 ? take_over(number) : 0;
     }
-    if (result == 0)
+    if (result == 0) {
         signals.watchers[number]++;
+        signals.uses[number][place]++;
+    } else if (place >= 0 && signals.uses[number][place] == 0) {
+        atomic_store_explicit(&signals.loops[number][place], 0, memory_order_relaxed);
+    }
     pthread_mutex_unlock(&signals.lock);
     return result;
 }
 
-void loop_signal_unwatch(int number)
+void loop_signal_unwatch(weir_loop *loop, int number)
 {
     pthread_mutex_lock(&signals.lock);
-    if (signals.watchers[number] > 0 && --signals.watchers[number] == 0) {
+    int place = place_of(number, loop->id);
+    if (place >= 0 && --signals.uses[number][place] == 0)
+        atomic_store_explicit(&signals.loops[number][place], 0, memory_order_relaxed);
+    if (place >= 0 && --signals.watchers[number] == 0)
         sigaction(number, &signals.former[number], NULL);
-        for (int i = 0; i < WATCHING_LOOPS; i++)
-            atomic_store_explicit(&signals.loops[number][i], 0, memory_order_relaxed);
-    }
     pthread_mutex_unlock(&signals.lock);
+}
+
+/* In a child of fork: the lock may have been held by a thread that is not here. */
+void loop_signals_forked(void)
+{
+    static const pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
+    memcpy(&signals.lock, &fresh, sizeof fresh);
 }

@@ -32,6 +32,7 @@ static void forked_child(void)
             loop_orphan(loop);
         atomic_store_explicit(&table[id].pins, 0, memory_order_relaxed); /* of threads not here */
     }
+    loop_signals_forked();
     orphan = true;
     weir__current = NULL;
 }

@@ -243,7 +243,7 @@ struct net {
     struct conn_queue lists[CONN_LISTS];
     struct loans *loans;
     struct net_counters counters;
-    bool over_budget, stopping, draining, trimming;
+    bool over_budget, stopping, draining, trimming, stuck;
     uint32_t budget_checked_ms;
     uint32_t blocks_window; /* of the line for receive blocks, to be armed in a turn */
     uint64_t blocks_waits_seen;
@@ -278,8 +278,9 @@ int conn_get(weir_conn handle, weir_loop **loop, struct conn **c);
 
 /* net.c: what net/ keeps for a loop; made when first needed. 0 or WEIR_ENOMEM. */
 int net_of(weir_loop *loop, struct net **net);
-/* Ends every listener and connection at once; their on_close have run when it returns. */
-void net_end(weir_loop *loop);
+/* Ends every listener and connection at once; their on_close have run when it returns. False: some
+ * did not end in time; it was logged. */
+bool net_end(weir_loop *loop);
 /* Pools have grown: give back what is not needed, some seconds from now. */
 void net_trim_later(weir_loop *loop);
 

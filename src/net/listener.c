@@ -230,6 +230,10 @@ static void queue_drain(weir_loop *loop, struct listener *l)
 
 static void accepted(weir_loop *loop, struct listener *l, int fd, bool direct)
 {
+    if (loop->net->stopping) { /* whom it would be handed to may be gone */
+        fd_reset(loop, fd, direct);
+        return;
+    }
     uint32_t pause_ms = l->stopping ? 0 : rate_pay(loop, l);
     if (pause_ms != 0) {
         loop->net->counters.rate_pauses++;
@@ -336,6 +340,10 @@ void listeners_room(weir_loop *loop, struct service *service)
 
 void listener_stop(weir_loop *loop, struct listener *l)
 {
+    if (l->closing && !l->armed && loop->net->stopping) { /* no timer comes any more */
+        listener_free(loop, l);
+        return;
+    }
     if (l->closing || (l->stopping && !loop->net->stopping))
         return;
     l->stopping = true;

@@ -3,6 +3,8 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
 #include "net/listener.h"
 
 enum { TRIM_INTERVAL_S = 5 };
@@ -89,29 +91,37 @@ static void abort_each(weir_loop *loop, struct conn *c, void *arg)
 }
 
 /* Ends every connection at once, and waits until the kernel has let go of them. */
-void net_end(weir_loop *loop)
+bool net_end(weir_loop *loop)
 {
-    enum { ROUNDS = 2000 };
     struct net *net = loop->net;
+    uint64_t until_ns = weir__clock_now_ns() + LIMIT_END_MS * WEIR_MS;
     net->stopping = true;
     weir_timer_cancel(&net->trim_timer);
     listeners_stop(loop);
-    for (int round = 0; round < ROUNDS && (net->conns.used != 0 || net->listeners.used != 0);
-         round++) {
+    while (net->conns.used != 0 || net->listeners.used != 0) {
         struct io_event event;
+        if (net->stuck || weir__clock_now_ns() > until_ns) {
+            net->stuck = true; /* waited for once, not again */
+            weir__log(WEIR_LOG_ERROR, WEIR_ETIMEDOUT, 0,
+                      "loop %u: %u connections and %u listeners did not end within %u ms", loop->id,
+                      net->conns.used, net->listeners.used, (unsigned)LIMIT_END_MS);
+            return false;
+        }
         conn_each(net, abort_each, NULL);
         net_turn(loop);
-        loop->io->ops->wait(loop->io, net->conns.used != 0 ? 5 * (int64_t)WEIR_MS : 0);
+        loop->io->ops->wait(loop->io, 5 * (int64_t)WEIR_MS);
         while (loop->io->ops->next(loop->io, &event) != 0)
             loop->hooks[IO_TOKEN_OWNER(event.token) % LOOP_OWNERS].event(loop, &event);
         loop_ready_run(loop);
+        net_turn(loop);
     }
+    return true;
 }
 
 static void net_stop(weir_loop *loop)
 {
-    net_end(loop);
-    net_free(loop);
+    if (net_end(loop))
+        net_free(loop);
 }
 
 static void close_each(weir_loop *loop, struct conn *c, void *arg)

@@ -101,6 +101,8 @@ static int serve(struct run *run)
     } else {
         run_loop_main(&run->loops[0]);
         result = run->loops[0].result;
+        if (result == -EOWNERDEAD) /* a child of the process that started the threads */
+            return result;
     }
     for (unsigned i = 1; i < run->loop_count; i++) {
         if (!run->loops[i].started)
@@ -130,12 +132,15 @@ int weir__run(const weir_service *services, size_t service_size, unsigned count,
         result = run_sockets_open(run);
     if (result == 0)
         result = serve(run);
+    bool orphan = result == -EOWNERDEAD; /* sockets' files, lock and threads are the parent's */
     atomic_store(&running, NULL);
-    while (atomic_load(&users) != 0)
+    while (!orphan && atomic_load(&users) != 0)
         sched_yield();
-    run_sockets_close(run);
-    pthread_mutex_destroy(&run->lock);
-    pthread_cond_destroy(&run->changed);
+    run_sockets_close(run, !orphan);
+    if (!orphan) {
+        pthread_mutex_destroy(&run->lock);
+        pthread_cond_destroy(&run->changed);
+    }
     weir__free(run->loops);
     weir__free(run);
     return result;

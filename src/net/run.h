@@ -50,7 +50,8 @@ struct run {
 };
 
 int run_sockets_open(struct run *run);
-void run_sockets_close(struct run *run);
+/* `unlinks`: the files of unix sockets go too. */
+void run_sockets_close(struct run *run, bool unlinks);
 /* A loop's whole life on its thread; argument struct run_loop. */
 void *run_loop_main(void *run_loop);
 void run_drain(struct run *run); /* first stop */

@@ -237,6 +237,10 @@ static void turns(struct run_loop *rl)
         result = weir_loop_turn(rl->loop, WEIR_NEVER);
     }
     rl->result = result == WEIR_ESTOPPED ? 0 : result;
+    /* What they do is for turns: the other loops may be gone when the end of this one looks at its
+     * timers. */
+    weir_timer_cancel(&rl->check_timer);
+    weir_timer_cancel(&rl->drain_timer);
     atomic_fetch_add(&run->finished, 1);
 }
 
@@ -268,6 +272,10 @@ void *run_loop_main(void *arg)
             run->options.on_started(run->options.user);
         loop_enter(former);
         turns(rl);
+        if (rl->result == -EOWNERDEAD) { /* a handler has forked: the other threads are not here */
+            loop_free(rl->loop);
+            return NULL;
+        }
         loop_enter(rl->loop);
         all_done(run);
     }
@@ -277,7 +285,9 @@ void *run_loop_main(void *arg)
             services_stop(rl);
         }
         loop_enter(former);
-        weir_loop_free(rl->loop);
+        int ended = loop_free(rl->loop);
+        if (rl->result == 0)
+            rl->result = ended;
         rl->loop = NULL;
     }
     return NULL;

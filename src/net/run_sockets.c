@@ -100,11 +100,11 @@ int run_sockets_open(struct run *run)
     return 0;
 }
 
-void run_sockets_close(struct run *run)
+void run_sockets_close(struct run *run, bool unlinks)
 {
     for (unsigned s = 0; s < run->socket_count; s++) {
         struct run_socket *socket = &run->sockets[s];
-        if (socket->address.transport == WEIR_TRANSPORT_UNIX)
+        if (unlinks && socket->address.transport == WEIR_TRANSPORT_UNIX)
             weir__socket_unlink(&socket->address, &socket->file);
         for (unsigned i = 0; i < RUN_LOOPS_MAX; i++) {
             if (socket->fds[i] >= 0) /* not handed to a listener */

@@ -381,7 +381,36 @@ static void k15_foreign_descriptors_can_be_polled(void **state)
     assert_int_equal(polled, 4);
 }
 
+/* Sixteen loops may watch a signal at a time, not in all: one that has ended leaves its place. */
+static void k15_a_loop_that_ends_leaves_its_signals(void **state)
+{
+    struct world *w = world_open(NULL);
+    weir_watch own = {0};
+    assert_int_equal(V(w, weir_signal(&own, SIGUSR1, on_caught, NULL)), 0);
+    for (int i = 0; i < 40; i++) {
+        weir_loop *loop = NULL;
+        weir_watch other[2] = {0};
+        assert_int_equal(weir_loop_new(&loop, NULL), 0);
+        weir_loop *former = weir_loop_enter(loop);
+        assert_int_equal(weir_signal(&other[0], SIGUSR1, on_caught, NULL), 0);
+        assert_int_equal(weir_signal(&other[1], SIGUSR1, on_caught, NULL), 0);
+        assert_int_equal(weir_signal(&(weir_watch){0}, SIGKILL, on_caught, NULL), -EINVAL);
+        weir_watch_cancel(&other[i % 2]);
+        caught = 0;
+        raise(SIGUSR1);
+        weir_loop_enter(former);
+        assert_int_equal(weir_loop_turn(loop, 0), 0);
+        assert_int_equal(caught, 1);
+        weir_loop_free(loop);
+        world_turn(w);
+        assert_int_equal(caught, 2);
+    }
+    weir_watch_cancel(&own);
+    world_end(w);
+}
+
 K_MAIN(T(k15_a_childs_loop_refuses), T(k15_a_childs_loop_can_be_freed),
        T(k15_after_fork_it_works_again), T(k15_a_handler_that_forks),
        T(k15_sending_to_one_who_left), T(k15_signals_are_events), T(k15_a_signal_wakes_the_loop),
-       T(k15_a_signal_handler_ends_all_watches), T(k15_foreign_descriptors_can_be_polled))
+       T(k15_a_signal_handler_ends_all_watches), T(k15_a_loop_that_ends_leaves_its_signals),
+       T(k15_foreign_descriptors_can_be_polled))

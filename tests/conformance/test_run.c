@@ -1,8 +1,10 @@
-/* weir_run: it ends whenever it is told to, however early. */
+/* weir_run: it ends whenever it is told to, however early, and whatever goes on. */
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "conformance/harness.h"
@@ -48,4 +50,107 @@ static void run_ends_when_aborted_at_its_start(void **state)
     run_rounds(WEIR_SHAPE_SINGLE, 2, ROUNDS);
 }
 
-K_MAIN(T(run_ends_when_stopped_at_its_start), T(run_ends_when_aborted_at_its_start))
+/* --- connections that come while it ends ------------------------------------------------------ */
+
+static struct {
+    _Atomic bool ended;
+    _Atomic unsigned port; /* 0: nobody listens */
+} flood;
+
+static void *flood_connects(void *arg)
+{
+    static const struct linger at_once = {.l_onoff = 1};
+    while (!flood.ended) {
+        weir_address to;
+        if (flood.port == 0 || weir_address_parse("tcp://127.0.0.1:1", &to, NULL) < 0) {
+            usleep(100);
+            continue;
+        }
+        weir_address_set_port(&to, flood.port);
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        connect(fd, (struct sockaddr *)&to.socket, to.socket_size);
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once); /* no port stays taken */
+        close(fd);
+    }
+    return NULL;
+}
+
+static void *stop_soon(void *arg)
+{
+    usleep(20000);
+    weir_stop();
+    weir_stop();
+    return NULL;
+}
+
+static void flood_begins(void *thread)
+{
+    weir_address address;
+    assert_int_equal(weir_run_address(0, &address), 0);
+    flood.port = (unsigned)weir_address_port(&address);
+    assert_int_equal(pthread_create(thread, NULL, stop_soon, NULL), 0);
+}
+
+/* What the loop that accepts has accepted last must not go to loops that are gone. */
+static void run_is_aborted_while_clients_come(void **state)
+{
+    static const enum weir_shape shapes[] = {WEIR_SHAPE_ACCEPTOR, WEIR_SHAPE_THREADS};
+    pthread_t client, stopper;
+    flood.ended = false;
+    assert_int_equal(pthread_create(&client, NULL, flood_connects, NULL), 0);
+    guard(HANGS_AFTER_S);
+    for (int i = 0; i < 24; i++) {
+        weir_service service = {.listen = "tcp://127.0.0.1:0"};
+        weir_run_options options = {
+            .shape = shapes[i % 2], .loops = 2, .on_started = flood_begins, .user = &stopper};
+        assert_int_equal(weir_run(&service, 1, &options), 0);
+        flood.port = 0;
+        pthread_join(stopper, NULL);
+    }
+    guard(0);
+    flood.ended = true;
+    pthread_join(client, NULL);
+}
+
+/* --- fork ------------------------------------------------------------------------------------- */
+
+static struct {
+    pid_t child;
+    char path[64];
+} forked;
+
+static void fork_once(void *arg)
+{
+    int status;
+    forked.child = fork();
+    if (forked.child == 0)
+        return; /* into weir_run */
+    assert_int_equal(waitpid(forked.child, &status, 0), forked.child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_int_equal(access(forked.path, F_OK), 0); /* it is still ours */
+    weir_stop();
+    weir_stop();
+}
+
+/* Where its other threads are not, it waits for none of them, and takes nothing from the parent. */
+static void run_returns_in_a_child_of_a_handler(void **state)
+{
+    static const enum weir_shape shapes[] = {WEIR_SHAPE_SINGLE, WEIR_SHAPE_THREADS};
+    char url[80];
+    snprintf(forked.path, sizeof forked.path, "/tmp/weir-test-run-%d.sock", (int)getpid());
+    snprintf(url, sizeof url, "unix:%s", forked.path);
+    for (int i = 0; i < 2; i++) {
+        weir_service service = {.listen = url};
+        weir_run_options options = {.shape = shapes[i], .loops = 2, .on_started = fork_once};
+        guard(20);
+        int result = weir_run(&service, 1, &options);
+        if (forked.child == 0)
+            _exit(result == -EOWNERDEAD ? 0 : 1);
+        assert_int_equal(result, 0);
+        assert_int_equal(access(forked.path, F_OK), -1);
+    }
+    guard(0);
+}
+
+K_MAIN(T(run_ends_when_stopped_at_its_start), T(run_ends_when_aborted_at_its_start),
+       T(run_is_aborted_while_clients_come), T(run_returns_in_a_child_of_a_handler))
