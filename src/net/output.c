@@ -80,6 +80,7 @@ int output_push_front(weir_loop *loop, struct conn *c, struct output *out,
 
 static void segment_free(weir_loop *loop, struct segment *s)
 {
+    struct source *source = s->source; /* a pull source may send: then the segments move */
     switch (s->kind) {
     case SEGMENT_COPY:
         memory_give(&loop->memory, s->chunk, s->room);
@@ -92,19 +93,19 @@ static void segment_free(weir_loop *loop, struct segment *s)
         loan_done(loop, s->index);
         break;
     case SEGMENT_FILE:
-        if (s->source->own_fd)
-            close(s->source->fd);
-        object_give(&loop->net->sources, s->source);
+        if (source->own_fd)
+            close(source->fd);
+        object_give(&loop->net->sources, source);
         break;
     case SEGMENT_PULL:
-        s->source->ended = true;
-        s->source->pull((weir_conn){0}, NULL, 0, s->source->arg);
-        object_give(&loop->net->sources, s->source);
+        source->ended = true;
+        source->pull((weir_conn){0}, NULL, 0, source->arg);
+        object_give(&loop->net->sources, source);
         break;
     case SEGMENT_FDS:
-        for (unsigned i = 0; i < s->source->fd_count; i++)
-            close(s->source->fds[i]);
-        object_give(&loop->net->sources, s->source);
+        for (unsigned i = 0; i < source->fd_count; i++)
+            close(source->fds[i]);
+        object_give(&loop->net->sources, source);
         break;
     default:
         break;
