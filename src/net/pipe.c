@@ -59,7 +59,9 @@ void pipe_closed(weir_loop *loop, struct conn *c)
         return;
     other->busy->piped.id = 0;
     conn_flags(other) &= ~(uint32_t)CONN_PAUSED_PIPE;
-    if (c->why == WEIR_WHY_PEER_FINISHED || c->why == WEIR_WHY_CLOSED)
+    /* An abort is no proper end: the other's peer must not take what it got for all there was. */
+    bool aborted = (conn_flags(c) & CONN_RESET) != 0;
+    if (!aborted && (c->why == WEIR_WHY_PEER_FINISHED || c->why == WEIR_WHY_CLOSED))
         conn_close(loop, other);
     else
         conn_fail(loop, other, WEIR_WHY_CLOSED, 0);
