@@ -182,7 +182,7 @@ static int strainer_input(weir_filter_at *at, void *state, weir_view data)
     s->how->in_bytes += s->in_bytes - before;
     if (s->how->fail_in < 0 && s->in_bytes > 1000)
         return s->how->fail_in;
-    if (s->how->delay_ms == 0)
+    if (s->how->delay_ms == 0 || s->in.size > STRAINER_HOLDS) /* what it holds is bounded */
         pass_in(s);
     else
         soon(s);

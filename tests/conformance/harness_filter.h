@@ -6,7 +6,7 @@
 
 #include "conformance/harness.h"
 
-enum { STRAINER_HOLDS = 8192 }; /* output that it takes before it has passed it on, bytes */
+enum { STRAINER_HOLDS = 8192 }; /* bytes that it keeps back of each direction, about */
 
 /* How a strainer behaves, and what it saw; the config of the filter. */
 struct strainer {

@@ -493,7 +493,7 @@ static void filters_and_a_pause(void **state)
     s->end = do_close;
     side_listen(s, NULL);
     struct peer *p = peer_connect(s);
-    p->to_send = 40000;
+    p->to_send = 7000;
     p->finish = true;
     UNTIL(w, wire.in_bytes != 0);
     assert_int_equal(V(w, weir_pause(p->rec->conn)), 0);
@@ -502,7 +502,7 @@ static void filters_and_a_pause(void **state)
     assert_int_equal(p->rec->ends, 0);
     assert_int_equal(V(w, weir_resume(p->rec->conn)), 0);
     UNTIL(w, p->rec->closes == 1);
-    assert_int_equal(p->rec->received, 40000);
+    assert_int_equal(p->rec->received, 7000);
     assert_true(p->rec->in_pattern);
     assert_string_equal(p->rec->log, "ODEC");
     world_end(w);

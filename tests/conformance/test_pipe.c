@@ -340,12 +340,12 @@ static void pipe_idle(void **state)
 {
     struct world *w = world_open(NULL);
     struct side *s = pipe_side(w, 0);
-    s->service.idle_ms = 100;
+    s->service.idle_ms = 300;
     side_listen(s, NULL);
     struct pair p = pair_of(w, s, 0);
-    for (int i = 0; i < 20; i++) { /* one direction alone keeps both */
+    for (int i = 0; i < 30; i++) { /* one direction alone keeps both */
         peer_say(p.a, "x", 1);
-        world_run_ms(w, 15);
+        world_run_ms(w, 20);
     }
     assert_int_equal(s->closed, 0);
     UNTIL(w, p.a->ended && p.b->ended);
