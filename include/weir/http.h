@@ -3,6 +3,9 @@
  * coroutine's stack and may wait (weir_http_read, weir_http_write, weir_sleep …) while others go
  * on; with WEIR_HTTP_PLAIN they run on the loop's own stack, may not wait, and may answer later.
  *
+ * A connection that closes, for whatever reason, ends the wait of its handler with WEIR_EGONE:
+ * return then. A client that has only finished its own direction has not closed it.
+ *
  * A handler that returns without an answer is answered 500 in its stead (or with what its body was
  * refused with); one that began an answer and did not end it aborts the connection, so that nobody
  * takes a part for the whole. Plain handlers are waited for.
@@ -181,7 +184,10 @@ WEIR_API int weir_http_file(weir_exchange x, unsigned status, const char *type, 
 WEIR_API int weir_http_pull(weir_exchange x, unsigned status, const char *type, int64_t length,
                             weir_pull_fn *pull, void *arg);
 
-/* Lets other work of the loop go on until a time; 0, or WEIR_EMISUSE outside a coroutine. */
+/* Lets other work of the loop go on until a time: 0, then it has come. WEIR_EGONE: the client of
+ * the handler is gone, and this wait was cut short; a further one is not, so that who cleans up may
+ * wait. WEIR_ECANCELED: the loop ends, and no wait begins any more. WEIR_EMISUSE: outside of a
+ * coroutine. */
 WEIR_API int weir_sleep(weir_time until);
 
 WEIR_END

@@ -26,11 +26,14 @@ int co_file_wait(struct co_file *file)
         return WEIR_ECANCELED;
     }
     file->done = false;
-    int result = loop_file_start(loop, &file->io, file_over, file);
+    int result = loop_file_start(loop, &file->io, file_over, file, &file->token);
     if (result < 0)
         return result;
     file->waiter = co;
     co_suspend();
     file->waiter = NULL;
-    return file->done ? file->result : WEIR_ECANCELED;
+    if (file->done)
+        return file->result;
+    loop_file_cancel(loop, file->token);
+    return WEIR_ECANCELED;
 }

@@ -16,14 +16,17 @@ struct co_file {
      * was opened (`result` of an open). The loop may have no net any more. */
     void (*drop)(struct co_file *file, int result);
     struct co *waiter; /* the verb's own: NULL when nobody waits */
+    uint64_t token;
     int result;
     bool done;
 };
 
 /* Does file->io and gives its result: a count, a descriptor, 0, or a negative error; such as
- * WEIR_EFULL when too many wait for a worker, and then nothing was done. WEIR_ECANCELED: the loop
- * ends; the file is not the caller's any more, drop has it or will get it. (A call's own function
- * must not return this one.) WEIR_EMISUSE: not in a coroutine of a loop. */
+ * WEIR_EFULL when too many wait for a worker, and then nothing was done. WEIR_ECANCELED: the
+ * waiter was sent away, since the loop ends or its client is gone (whatever it was resumed with);
+ * the file is not the caller's any more, drop has it or will get it, and what had not begun is not
+ * done. (A call's own function must not return this one.) WEIR_EMISUSE: not in a coroutine of a
+ * loop. */
 int co_file_wait(struct co_file *file);
 
 #endif

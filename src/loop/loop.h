@@ -152,8 +152,12 @@ void loop_mail_run(weir_loop *loop);
 struct loop_file;
 typedef void loop_file_fn(weir_loop *loop, int result, void *arg);
 /* Starts; fn(result) on the loop when done. The io_file is copied; its pointers stay valid until
- * fn. 0 or negative. */
-int loop_file_start(weir_loop *loop, const struct io_file *file, loop_file_fn *fn, void *arg);
+ * fn. 0 or negative. `token` may be NULL. */
+int loop_file_start(weir_loop *loop, const struct io_file *file, loop_file_fn *fn, void *arg,
+                    uint64_t *token);
+/* The result is not wanted any more: what has not begun is not done. fn is called all the same,
+ * later, with -ECANCELED or what came before that. */
+void loop_file_cancel(weir_loop *loop, uint64_t token);
 
 /* One-shot poll by the loop itself (net's waiting for writability of odd things). */
 struct loop_op {

@@ -84,7 +84,8 @@ void loop_ops_end(weir_loop *loop)
     slab_free(&loop->ops);
 }
 
-int loop_file_start(weir_loop *loop, const struct io_file *file, loop_file_fn *fn, void *arg)
+int loop_file_start(weir_loop *loop, const struct io_file *file, loop_file_fn *fn, void *arg,
+                    uint64_t *token)
 {
     struct loop_op *op = op_take(loop, IO_OP_FILE);
     if (op == NULL)
@@ -93,10 +94,20 @@ int loop_file_start(weir_loop *loop, const struct io_file *file, loop_file_fn *f
     op->file_done = fn;
     op->arg = arg;
     op->in_flight = true;
-    int result = loop->io->ops->file(loop->io, &op->file, op_token(op));
+    uint64_t own = op_token(op);
+    int result = loop->io->ops->file(loop->io, &op->file, own);
     if (result < 0)
         slab_give(&loop->ops, op->slot);
+    else if (token != NULL)
+        *token = own;
     return result < 0 ? result : 0;
+}
+
+void loop_file_cancel(weir_loop *loop, uint64_t token)
+{
+    struct io_fd *fd = op_find(loop, token);
+    if (fd != NULL) /* without room to ask it is done to its end, which is right too */
+        loop->io->ops->cancel(loop->io, fd, token);
 }
 
 int weir_poll(weir_watch *memory, int fd, int events, weir_poll_fn *fn, void *arg)

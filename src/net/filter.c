@@ -155,8 +155,8 @@ static int file_part_start(weir_loop *loop, struct conn *c, struct segment *s)
                            .buffer = part->chunk,
                            .size = size,
                            .offset = s->source->offset};
-    int result =
-        part->chunk != NULL ? loop_file_start(loop, &file, file_part_read, part) : WEIR_ENOMEM;
+    int result = part->chunk != NULL ? loop_file_start(loop, &file, file_part_read, part, NULL)
+                                     : WEIR_ENOMEM;
     if (result == 0) {
         s->source->waits = true;
         return 0;

@@ -930,6 +930,35 @@ def test_end_while_loading():
                     pass  # it had not been read when the listener closed
 
 
+def test_leaving_while_loading():
+    """Clients that reset while files are looked at: nothing is left over, changes are still seen."""
+    write(f"{WWW}/watched.txt", b"before")
+    with Server(WWW, listing=1) as s:
+        same(s.ask("/watched.txt").body, b"before")
+        descriptors = s.descriptors()
+        write(f"{WWW}/watched.txt", b"after", OLD + 5)
+        end = time.monotonic() + 3
+        count = 0
+        while time.monotonic() < end:
+            for target in ("/watched.txt", "/large.bin", "/middle.bin", "/sub/", f"/none-{count}"):
+                c = Connection(s)
+                c.request(target)
+                c.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                c.close()
+                s.connections.remove(c)
+                count += 1
+        assert count > 100, count
+        time.sleep(CACHE_S + 0.1)
+        s.ask("/watched.txt")
+        same(s.ask("/watched.txt").body, b"after")
+        for _ in range(100):
+            if s.descriptors() <= descriptors:
+                break
+            time.sleep(0.02)
+        assert s.descriptors() <= descriptors, s.descriptors()
+    os.unlink(f"{WWW}/watched.txt")
+
+
 def main():
     failed = 0
     tests = [(name, fn) for name, fn in globals().items() if name.startswith("test_")]

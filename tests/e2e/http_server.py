@@ -560,6 +560,45 @@ def resets(backend):
         check(server.get("/hello/you").status == 200, "it lives")
 
 
+def sleepers_are_woken(backend):
+    """A handler that waits for nothing of its client's is told when that one leaves; not when it
+    has only finished its direction."""
+    with Server(backend, write=600) as server:
+        def figure(name):
+            return int(server.figures()[name])
+        patient = server.connect()
+        patient.send(request("GET", "/sleep/1500", Connection="close"))
+        patient.finish()
+        for i in range(10):
+            c = server.connect()
+            c.send(request("GET", "/sleep/60000"))
+            time.sleep(0.01)
+            c.reset()
+        until(lambda: figure("gone") == 10, "reset", 2)
+        for i in range(10):
+            c = server.connect()
+            c.send(request("GET", "/naps/400"))
+            time.sleep(0.01)
+            c.reset()
+        time.sleep(0.1)
+        check(figure("finished") == 10, "not cut short twice")
+        until(lambda: figure("finished") == 20, "the second wait", 3)
+        c = server.connect(receive_buffer=4096) # a deadline of the server's own
+        c.send(request("GET", "/begin-and-sleep/60000"))
+        until(lambda: figure("gone") == 11, "cut", 5)
+        c.close()
+        check(patient.answer().text == "slept\n", "half close")
+        patient.ended()
+    server = Server(backend, drain=100)
+    c = server.connect()
+    c.send(request("GET", "/naps/60000")) # who waits again ends with the loop
+    time.sleep(0.1)
+    began = time.monotonic()
+    server.stop()
+    check(time.monotonic() - began < 1 + SLACK_S, "took", time.monotonic() - began)
+    c.close()
+
+
 # ---- bodies ----
 
 def bodies(backend):
@@ -1104,7 +1143,7 @@ TESTS = [whole, requests_seen, errors, head_has_no_body, fields, own_memory, pip
          many_small_sources, waiting_holds_up_nobody, fast_reader_starves_nobody, streams,
          streams_to_old_clients, old_clients, pull_sources, files, slow_client_bounds_memory,
          end_leaves_with_the_data, refusals_do_not_reset, last_answer_waits_for_nobody,
-         close_does_not_reset, half_close, resets, stale_handles, bodies, plain_echo, expect_continue,
+         close_does_not_reset, half_close, resets, sleepers_are_woken, stale_handles, bodies, plain_echo, expect_continue,
          body_limits, unread_bodies, backpressure, head_deadline, body_deadline, idle_deadline,
          head_limits, overload, handlers_limit, many_handlers, two_servers_on_a_loop, deep_stack,
          drain_under_load, drain_idle, stop_while_waiting]

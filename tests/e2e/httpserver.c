@@ -366,6 +366,8 @@ static const struct {
     {"POST", "/ignore-plain", memory, NULL, WEIR_HTTP_PLAIN},
     {"POST", "/ignore-slow/{ms}", sleeper, NULL, 0},
     {"GET", "/sleep/{ms}", sleeper, NULL, 0},
+    {"GET", "/naps/{ms}", naps, NULL, 0},
+    {"GET", "/begin-and-sleep/{ms}", begin_and_sleep, NULL, 0},
     {"GET", "/none", nothing, NULL, 0},
     {"GET", "/none-plain", nothing, NULL, WEIR_HTTP_PLAIN},
     {"GET", "/twice", twice, NULL, 0},

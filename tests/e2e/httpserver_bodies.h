@@ -11,7 +11,8 @@
 #define PLAIN "text/plain"
 
 static struct {
-    _Atomic unsigned lent, released, pulls, pulls_over, aborted, finished, body_calls, body_over;
+    _Atomic unsigned lent, released, pulls, pulls_over, aborted, finished, body_calls, body_over,
+        gone;
     _Atomic int last; /* what the last verb gave whose result is of interest */
 } seen;
 static uint64_t number(weir_exchange x, const char *name)
@@ -170,6 +171,8 @@ static void misuse(weir_exchange x, void *user)
 
 /* ---- handlers that read bodies, or wait ---- */
 
+static const char unread[8 << 20];
+
 static void count(weir_exchange x, void *user)
 {
     uint64_t total = 0, ms = number(x, "ms");
@@ -228,8 +231,28 @@ static void sleeper(weir_exchange x, void *user)
     int result = weir_sleep(weir_after(number(x, "ms") * WEIR_MS));
     if (result < 0 || weir_http_aborted(x))
         seen.aborted++;
+    seen.gone += result == WEIR_EGONE;
     seen.finished++;
     weir_http_text(x, 200, "slept\n");
+}
+
+/* Its client leaves during the first wait; the second one lasts as long as it should. */
+static void naps(weir_exchange x, void *user)
+{
+    int first = weir_sleep(weir_after(60 * WEIR_S));
+    weir_time until = weir_after(number(x, "ms") * WEIR_MS);
+    int second = weir_sleep(until);
+    if (first == WEIR_EGONE && second == 0 && weir_now() >= until && weir_http_aborted(x) &&
+        weir_http_text(x, 200, "slept\n") == WEIR_EGONE)
+        seen.finished++;
+}
+
+/* Sleeps behind an answer that its client does not read. */
+static void begin_and_sleep(weir_exchange x, void *user)
+{
+    weir_http_begin(x, 200, PLAIN, -1);
+    weir_http_write(x, weir_static(unread, sizeof unread), weir_after(WEIR_MS));
+    sleeper(x, user);
 }
 
 static void nothing(weir_exchange x, void *user)
@@ -265,9 +288,9 @@ static void figures(weir_exchange x, void *user)
 {
     weir_http_text(x, 200,
                    "lent=%u released=%u pulls=%u pulls_over=%u aborted=%u finished=%u "
-                   "body_over=%u last=%s\n",
+                   "body_over=%u gone=%u last=%s\n",
                    seen.lent, seen.released, seen.pulls, seen.pulls_over, seen.aborted,
-                   seen.finished, seen.body_over, weir_error_name(seen.last));
+                   seen.finished, seen.body_over, seen.gone, weir_error_name(seen.last));
 }
 
 #endif

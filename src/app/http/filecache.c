@@ -386,6 +386,11 @@ bool filecache_confirm(struct filecache *cache, struct filecache_entry *entry,
     return false;
 }
 
+void filecache_doubt(struct filecache *cache, struct filecache_entry *entry, uint64_t now_ms)
+{
+    entry->checked_ms = now_ms - cache->config.fresh_ms;
+}
+
 void filecache_drop(struct filecache *cache, struct filecache_entry *entry)
 {
     detach(cache, entry);

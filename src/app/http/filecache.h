@@ -121,6 +121,10 @@ int filecache_add_absence(struct filecache *cache, struct http_text path, uint8_
 bool filecache_confirm(struct filecache *cache, struct filecache_entry *entry,
                        const struct filecache_file *file, uint64_t now_ms);
 
+/* The look at the file came to nothing: the next one that asks is to look. The caller still holds
+ * it. */
+void filecache_doubt(struct filecache *cache, struct filecache_entry *entry, uint64_t now_ms);
+
 /* Takes an entry out of the cache: its file changed or is gone. The caller still holds it. */
 void filecache_drop(struct filecache *cache, struct filecache_entry *entry);
 

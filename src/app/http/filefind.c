@@ -226,8 +226,11 @@ static int look_failed(struct visit *v, struct file_job *job, enum coding coding
 
 static int canceled(struct visit *v, struct filecache_entry *entry)
 {
-    if (entry != NULL)
+    if (entry != NULL) {
+        /* Or a client that always leaves in time would keep others from seeing a change. */
+        filecache_doubt(v->mc->cache, entry, now_ms(v));
         filecache_release(v->mc->cache, entry);
+    }
     return WEIR_ECANCELED;
 }
 

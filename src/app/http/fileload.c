@@ -8,10 +8,26 @@
 #include "app/http/mount.h"
 #include "base/alloc.h"
 
+void file_loads_release(struct file_loads *loads)
+{
+    if (loads != NULL && --loads->refs == 0)
+        weir__free(loads);
+}
+
+static void load_end(struct file_job *job)
+{
+    if (job->loads == NULL)
+        return;
+    job->loads->bytes -= job->content_bytes;
+    file_loads_release(job->loads);
+    job->loads = NULL;
+}
+
 void file_job_free(struct file_job *job)
 {
     if (job->fd >= 0)
         close(job->fd);
+    load_end(job);
     weir__free(job->content);
     mount_release(job->mount);
     weir__free(job);
@@ -140,18 +156,20 @@ static int read_whole(struct file_job *job, uint64_t size)
 
 int file_job_read(struct file_job *job, uint64_t size)
 {
-    struct mount_cache *mc = job->mc;
-    if (size > mc->loading_max_bytes - mc->loading_bytes)
+    struct file_loads *loads = job->mc->loads;
+    if (size > loads->max_bytes - loads->bytes)
         return WEIR_EFULL;
     job->content = weir__alloc(sizeof *job->content + size);
     if (job->content == NULL)
         return WEIR_EFULL;
     job->content_bytes = size;
-    mc->loading_bytes += size;
+    job->loads = loads;
+    loads->refs++;
+    loads->bytes += size;
     int result = read_whole(job, size);
-    mc->loading_bytes -= size;
     if (result == WEIR_ECANCELED)
         return result; /* the job is not ours any more */
+    load_end(job);
     if (result < 0) {
         weir__free(job->content);
         job->content = NULL;

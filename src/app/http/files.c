@@ -348,7 +348,10 @@ static int cache_start(struct http_server *server, struct mount_cache *mc, struc
         return 0;
     if (total == 0)
         total = CACHE_DEFAULT_BYTES;
-    mc->loading_max_bytes = total / 4;
+    mc->loads = weir__alloc(sizeof *mc->loads);
+    if (mc->loads == NULL)
+        return WEIR_ENOMEM;
+    *mc->loads = (struct file_loads){.refs = 1, .max_bytes = total / 4};
     mc->small_bytes = total / 8 < SMALL_BYTES ? total / 8 : SMALL_BYTES;
     struct filecache_config config = {
         .total_bytes = total,
@@ -376,8 +379,10 @@ int mount_start(struct http_server *server)
 
 void mount_stop(struct http_server *server)
 {
-    for (unsigned i = 0; server->caches != NULL && i < server->app->mount_count; i++)
+    for (unsigned i = 0; server->caches != NULL && i < server->app->mount_count; i++) {
         filecache_free(server->caches[i].cache);
+        file_loads_release(server->caches[i].loads);
+    }
     weir__free(server->caches);
     server->caches = NULL;
 }

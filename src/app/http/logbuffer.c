@@ -168,7 +168,7 @@ static void write_on(struct accesslog_buffer *b)
                            .size = piece_size(b, half),
                            .offset =
                                b->log->stream ? -1 : 0}; /* O_APPEND: at the end in any case */
-    b->writing = loop_file_start(b->loop, &file, wrote, b) == 0;
+    b->writing = loop_file_start(b->loop, &file, wrote, b, NULL) == 0;
     if (!b->writing)
         timer_begin(b);
 }

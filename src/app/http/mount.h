@@ -31,12 +31,19 @@ struct mount {
     char *prefix_url; /* "" or "/static", encoded */
 };
 
+/* What one mount on one loop reads into memory now. Counted, and apart: a read that outlives its
+ * waiter, and the server, holds its memory until it is over. */
+struct file_loads {
+    uint32_t refs;
+    uint64_t bytes, max_bytes;
+};
+
 struct mount_cache { /* of one mount on one loop */
     struct mount *mount;
     struct http_server *server;
-    struct filecache *cache; /* NULL: none */
-    uint64_t small_bytes;    /* larger files are sent from the system's cache, not from ours */
-    uint64_t loading_bytes, loading_max_bytes; /* being read into memory now */
+    struct filecache *cache;  /* NULL: none */
+    uint64_t small_bytes;     /* larger files are sent from the system's cache, not from ours */
+    struct file_loads *loads; /* with a cache */
 };
 
 /* The fields that each answer about a form of a file carries, written once. */
@@ -88,6 +95,7 @@ struct file_job {
     struct statx status;
     struct file_content *content; /* being read */
     uint64_t content_bytes;       /* of its data */
+    struct file_loads *loads;     /* where they are counted; NULL: nowhere */
     char path[FILEPATH_MAX + 8];
 };
 struct file_job *file_job_new(struct mount_cache *mc, const struct filepath *path,
@@ -100,6 +108,7 @@ int file_job_look(struct file_job *job, struct filecache_file *file);
 /* Reads the whole file into new content: 0; WEIR_EFULL: not now, or not at all (it has changed
  * meanwhile). The head is left to the caller. */
 int file_job_read(struct file_job *job, uint64_t size);
+void file_loads_release(struct file_loads *loads);
 
 /* ---- filefind.c ---- */
 

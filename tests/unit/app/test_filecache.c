@@ -155,6 +155,14 @@ static void stale_is_told_once_an_interval(void **state)
     now_ms += 1000;
     assert_int_equal(find("a"), FILECACHE_STALE);
     assert_int_equal(stats().stales, 3);
+    /* Nobody was told anything: the next one looks, and only that one. */
+    assert_int_equal(find("a"), FILECACHE_FRESH);
+    now_ms += 1000;
+    assert_int_equal(filecache_find(cache, T("a"), 0, now_ms, &entry), FILECACHE_STALE);
+    filecache_doubt(cache, entry, now_ms);
+    filecache_release(cache, entry);
+    assert_int_equal(find("a"), FILECACHE_STALE);
+    assert_int_equal(find("a"), FILECACHE_FRESH);
 }
 
 static void changed_file_is_noticed(void **state)

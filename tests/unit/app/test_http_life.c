@@ -3,14 +3,20 @@
 #include "http_harness.h"
 
 static struct {
-    unsigned began, canceled, gone, finished;
+    unsigned began, left, canceled, gone, finished;
     weir_exchange late;
 } seen;
 
 static void nap(weir_exchange x, void *user)
 {
     seen.began++;
-    int result = weir_sleep(weir_after(strtoull(weir_http_param(x, "ms"), NULL, 10) * WEIR_MS));
+    weir_time until = weir_after(strtoull(weir_http_param(x, "ms"), NULL, 10) * WEIR_MS);
+    int result = weir_sleep(until);
+    seen.left += result == WEIR_EGONE;
+    if (result == WEIR_EGONE && user != NULL) { /* a further wait is not cut short by that */
+        assert_true(weir_http_aborted(x));
+        result = weir_sleep(until);
+    }
     seen.canceled += result == WEIR_ECANCELED;
     /* Whoever was canceled does not get to wait again. */
     if (result == WEIR_ECANCELED)
@@ -33,6 +39,7 @@ static void hello(weir_exchange x, void *user)
 static int add_routes(weir_http_app *app)
 {
     int result = weir_http_get(app, "/nap/{ms}", nap, NULL);
+    result += weir_http_get(app, "/naps/{ms}", nap, &seen);
     result += weir_http_get(app, "/hello", hello, NULL);
     return result + weir_http_route(app, "GET", "/late", late, NULL, WEIR_HTTP_PLAIN);
 }
@@ -71,13 +78,15 @@ static void one_of_two_servers_ends(void **state)
     assert_int_equal(seen.finished, 1);
     assert_int_equal(seen.canceled, 0);
     close(stays);
-    harness_end(&h);
-    assert_int_equal(seen.canceled, 1);
+    assert_int_equal(seen.left, 0);
+    harness_end(&h); /* ends what connections there are */
+    assert_int_equal(seen.left, 1);
+    assert_int_equal(seen.canceled, 0);
     assert_int_equal(seen.gone, 1);
     weir_http_app_free(app);
 }
 
-/* The client resets: the connection goes at once, the handler is canceled with its server only. */
+/* The client resets: its handler is woken, and waits on; that ends with its server. */
 static void a_server_ends_with_its_last_client(void **state)
 {
     struct harness h;
@@ -92,11 +101,12 @@ static void a_server_ends_with_its_last_client(void **state)
     int stays = harness_connect(&h, NULL), leaves = harness_connect(&h, "b");
     ask(&h, stays, "/nap/150");
     ask(&h, leaves, "/hello"); /* unread when it closes: a unix socket is reset by that */
-    ask(&h, leaves, "/nap/60000");
+    ask(&h, leaves, "/naps/60000");
     assert_int_equal(seen.began, 2);
     harness_unlisten(&h, listener);
     close(leaves);
     harness_turns(&h, 30);
+    assert_int_equal(seen.left, 1);
     assert_int_equal(seen.canceled, 1); /* at once, for its server has ended */
     heard.size = 0;
     for (int i = 0; i < 500 && heard.size == 0; i++)
@@ -106,6 +116,26 @@ static void a_server_ends_with_its_last_client(void **state)
     close(stays);
     harness_end(&h);
     weir_http_app_free(app);
+}
+
+/* It may wait for something else than time once its client is gone. */
+static void who_waits_on_is_left_alone(void **state)
+{
+    struct harness h;
+    memset(&seen, 0, sizeof(seen));
+    assert_int_equal(harness_begin(&h, NULL, add_routes), 0);
+    int fd = harness_connect(&h, NULL);
+    ask(&h, fd, "/hello");
+    ask(&h, fd, "/naps/200");
+    close(fd);
+    harness_turns(&h, 20);
+    assert_int_equal(seen.left, 1);
+    assert_int_equal(seen.gone, 0);
+    for (int i = 0; i < 2000 && seen.gone == 0; i++)
+        harness_turns(&h, 1);
+    assert_int_equal(seen.gone, 1); /* at its own time */
+    assert_int_equal(seen.canceled, 0);
+    harness_end(&h);
 }
 
 static void handles_outlive_their_servers(void **state)
@@ -183,6 +213,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_of_two_servers_ends),
         cmocka_unit_test(a_server_ends_with_its_last_client),
+        cmocka_unit_test(who_waits_on_is_left_alone),
         cmocka_unit_test(handles_outlive_their_servers),
         cmocka_unit_test(handles_outlive_all_servers),
     };

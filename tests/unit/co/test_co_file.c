@@ -162,6 +162,53 @@ static void sent_away(void **state)
     }
 }
 
+enum { BUSY = 8, QUEUED = 4 }; /* more than there are workers; behind them */
+
+/* Whatever it is resumed with, who is sent away hears that; what nobody has begun is not done. */
+static void queued_is_withdrawn(void **state)
+{
+    for (int i = 0; i < BACKENDS; i++) {
+        static struct job busy[BUSY], queued[QUEUED];
+        struct co *waiter[QUEUED];
+        weir_loop *loop = loop_on(backends[i]);
+        int begun = 0;
+        if (loop == NULL)
+            continue;
+        memset(busy, 0, sizeof busy);
+        memset(queued, 0, sizeof queued);
+        for (int n = 0; n < BUSY; n++) {
+            busy[n].file.drop = drop;
+            run(loop, call_blocking, &busy[n], 0);
+        }
+        for (int n = 0; n < QUEUED; n++) {
+            queued[n].file.drop = drop;
+            run(loop, call_blocking, &queued[n], 0);
+            waiter[n] = queued[n].file.waiter;
+        }
+        weir_loop *former = loop_enter(loop);
+        for (int n = 0; n < QUEUED; n++)
+            assert_int_equal(co_resume(waiter[n], WEIR_EGONE), 1);
+        loop_enter(former);
+        for (int n = 0; n < QUEUED; n++) {
+            assert_int_equal(queued[n].results[0], WEIR_ECANCELED);
+            for (int turn = 0; turn < 2000 && !queued[n].dropped; turn++) /* workers are busy */
+                weir_loop_turn(loop, weir_now() + 5 * WEIR_MS);
+            assert_int_equal(queued[n].dropped, 1);
+            assert_int_equal(queued[n].drop_result, -ECANCELED);
+        }
+        for (int n = 0; n < BUSY; n++)
+            busy[n].go = 1;
+        for (int n = 0; n < BUSY; n++) {
+            turn_until(loop, &busy[n].ended);
+            assert_int_equal(busy[n].results[0], 42);
+        }
+        for (int n = 0; n < QUEUED; n++)
+            begun += queued[n].begun;
+        assert_int_equal(begun, 0);
+        weir_loop_free(loop);
+    }
+}
+
 static void loop_ends(void **state)
 {
     for (int i = 0; i < BACKENDS; i++) {
@@ -198,6 +245,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(results),
         cmocka_unit_test(sent_away),
+        cmocka_unit_test(queued_is_withdrawn),
         cmocka_unit_test(loop_ends),
         cmocka_unit_test(refused),
     };

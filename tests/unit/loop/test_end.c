@@ -42,7 +42,7 @@ static int block(void *arg)
 static uint64_t end_ms(weir_loop *loop, const struct io_file *file, int *file_result, int *ended)
 {
     weir_loop *former = loop_enter(loop);
-    assert_int_equal(loop_file_start(loop, file, note, file_result), 0);
+    assert_int_equal(loop_file_start(loop, file, note, file_result, NULL), 0);
     loop_enter(former);
     assert_int_equal(weir_loop_turn(loop, 1), 0);
     uint64_t from_ns = weir__clock_now_ns();
