@@ -14,6 +14,9 @@
 
 enum { ENTRIES = 16, BLOCK = 4096, BLOCKS = 2, GROUP = 0, PATIENCE_NS = 200 * 1000 * 1000 };
 
+/* Tokens: of an operation whose result is an ordinary descriptor, and of those that end a trial. */
+enum { MAKES_FD = 100, CANCELS, LAST };
+
 struct answer {
     uint64_t token;
     int result;
@@ -81,7 +84,11 @@ static bool take(const struct trial *trial, struct answer *answer)
 
 static bool expect(const struct trial *trial, uint64_t token, int result, struct answer *answer)
 {
-    return take(trial, answer) && answer->token == token && answer->result == result;
+    if (!take(trial, answer))
+        return false;
+    if (answer->token == MAKES_FD && answer->result >= 0)
+        close(answer->result); /* late */
+    return answer->token == token && answer->result == result;
 }
 
 static struct io_uring_sqe *entry_of(const struct trial *trial, unsigned op, int fd, uint64_t token)
@@ -130,19 +137,26 @@ static void take_blocks_back(const struct trial *trial)
     io_uring_register((unsigned)trial->ring.ring_fd, IORING_UNREGISTER_PBUF_RING, &reg, 1);
 }
 
+/* Until the answer with this token, or none comes in time. A descriptor that nobody has waited for
+ * long enough to get is closed. */
+static void take_until(const struct trial *trial, uint64_t token)
+{
+    struct answer answer;
+
+    while (take(trial, &answer) && answer.token != token)
+        if (answer.token == MAKES_FD && answer.result >= 0)
+            close(answer.result);
+}
+
 /* Ends what a trial left behind: closes the sockets and takes every completion until the trial's
  * operations are gone, so that the next trial meets none of them. */
 static void clean(const struct trial *trial, int a, int b)
 {
-    struct answer answer;
-
-    entry_of(trial, IORING_OP_ASYNC_CANCEL, -1, UINT64_MAX)->cancel_flags =
+    entry_of(trial, IORING_OP_ASYNC_CANCEL, -1, CANCELS)->cancel_flags =
         IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
-    while (take(trial, &answer) && answer.token != UINT64_MAX)
-        ;
-    entry_of(trial, IORING_OP_NOP, -1, UINT64_MAX);
-    while (take(trial, &answer) && answer.token != UINT64_MAX)
-        ;
+    take_until(trial, CANCELS);
+    entry_of(trial, IORING_OP_NOP, -1, LAST);
+    take_until(trial, LAST);
     if (a >= 0)
         close(a);
     if (b >= 0)
@@ -356,11 +370,12 @@ static bool two_accepts(const struct trial *trial, bool direct, int got[2])
     socklen_t size;
     struct io_uring_sqe *sqe;
     struct answer answer;
+    uint64_t token = direct ? 1 : MAKES_FD;
     int fd = listener(&name, &size), client[2] = {-1, -1};
     bool works = fd >= 0;
 
     if (works) {
-        sqe = entry_of(trial, IORING_OP_ACCEPT, fd, 1);
+        sqe = entry_of(trial, IORING_OP_ACCEPT, fd, token);
         sqe->ioprio = IORING_ACCEPT_MULTISHOT;
         sqe->accept_flags = SOCK_NONBLOCK | (direct ? 0 : SOCK_CLOEXEC);
         sqe->file_index = direct ? IORING_FILE_INDEX_ALLOC : 0;
@@ -369,8 +384,9 @@ static bool two_accepts(const struct trial *trial, bool direct, int got[2])
     for (int i = 0; i < 2 && works; i++) {
         client[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         works = connect(client[i], (struct sockaddr *)&name, size) == 0 && take(trial, &answer) &&
-                answer.token == 1 && answer.result >= 0 && answer.flags & IORING_CQE_F_MORE;
+                answer.token == token && answer.result >= 0;
         got[i] = works ? answer.result : -1;
+        works = works && answer.flags & IORING_CQE_F_MORE;
     }
     clean(trial, client[0], client[1]);
     if (fd >= 0)
@@ -404,9 +420,9 @@ const char *trial_direct(const struct trial *trial)
                           sizeof(table)) < 0)
         return "the kernel refuses a table of direct descriptors";
     if (two_accepts(trial, true, got) && got[0] < 4 && got[1] < 4) {
-        sqe = entry_of(trial, URING_OP_FIXED_FD_INSTALL, got[0], 1);
+        sqe = entry_of(trial, URING_OP_FIXED_FD_INSTALL, got[0], MAKES_FD);
         sqe->flags = IOSQE_FIXED_FILE;
-        works = take(trial, &answer) && answer.result >= 0;
+        works = take(trial, &answer) && answer.token == MAKES_FD && answer.result >= 0;
         if (works)
             close(answer.result);
         sqe = entry_of(trial, IORING_OP_URING_CMD, got[0], 2);
@@ -416,6 +432,7 @@ const char *trial_direct(const struct trial *trial)
         sqe->splice_fd_in = sizeof(at_once);
         sqe->addr3 = (uintptr_t)&at_once;
         works = expect(trial, 2, 0, &answer) && works;
+        clean(trial, -1, -1);
     }
     io_uring_register((unsigned)trial->ring.ring_fd, IORING_UNREGISTER_FILES, NULL, 0);
     return works ? NULL : "direct descriptors do not work in this kernel (6.8 has all they need)";
