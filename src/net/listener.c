@@ -408,11 +408,14 @@ struct listener *listener_new(struct net *net, struct service *service, const we
             return NULL;
         }
         l->owns_file = address->transport == WEIR_TRANSPORT_UNIX;
+        *error = weir__socket_bound(fd, &l->address);
+        if (*error < 0) {
+            close(fd);
+            slab_give(&net->listeners, slot);
+            return NULL;
+        }
     }
     l->fd = (struct io_fd){.fd = fd};
-    uint8_t scheme = address->scheme;
-    if (weir__socket_local(fd, &l->address) == 0)
-        l->address.scheme = scheme;
     l->service = service;
     l->apply_options = !weir__socket_inherits(address) && !no_options(&service->config.socket);
     l->tokens = rate_burst(service->config.accept_rate);

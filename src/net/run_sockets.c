@@ -59,11 +59,9 @@ static int open_all(struct run *run, struct run_socket *socket)
             continue;
         if (error.warnings != 0)
             weir__log(WEIR_LOG_WARN, 0, 0, "%s", error.warning);
-        weir_address bound;
-        if (weir__socket_local(fd, &bound) == 0) { /* with the port that the kernel chose */
-            bound.scheme = socket->address.scheme;
-            socket->address = bound;
-        }
+        result = weir__socket_bound(fd, &socket->address); /* the other loops' port */
+        if (result < 0)
+            return result;
     }
     return 0;
 }

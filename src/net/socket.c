@@ -10,6 +10,7 @@
 #include <weir/error.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "net/address.h"
 #include "net/option.h"
 #include "net/proc.h"
@@ -393,6 +394,23 @@ int weir__socket_local(int fd, weir_address *out)
     if (getsockname(fd, (struct sockaddr *)&socket, &size) < 0)
         return -errno;
     return address_of(fd, &socket, size, out);
+}
+
+int weir__socket_bound(int fd, weir_address *address)
+{
+    weir_address bound;
+    int result = weir__socket_local(fd, &bound);
+
+    if (result == 0) {
+        bound.scheme = address->scheme;
+        *address = bound;
+        return 0;
+    }
+    if (address->transport != WEIR_TRANSPORT_TCP || weir_address_port(address) != 0)
+        return 0;
+    weir__log(WEIR_LOG_ERROR, result, 0, "the kernel does not tell which port it chose: %s",
+              weir_error_text(result));
+    return result;
 }
 
 int weir__socket_peer(int fd, weir_address *out)

@@ -64,6 +64,10 @@ int weir__socket_unlink(const weir_address *address, const struct weir__socket_f
 int weir__socket_local(int fd, weir_address *out);
 int weir__socket_peer(int fd, weir_address *out);
 
+/* Puts the port that the kernel chose into the address that a socket was made to listen on. 0; an
+ * error, which is logged, when the port was left to the kernel and cannot be had. */
+int weir__socket_bound(int fd, weir_address *address);
+
 /* TCP_INFO of an ordinary descriptor (not of a direct one). Returns 0 or -errno; WEIR_ENOTSUP when
  * it is not TCP. One system call, never blocking. tcp(7). */
 int weir__tcp_info(int fd, weir_tcp_info *out);
