@@ -64,6 +64,37 @@ function(weir_add_conformance name)
   endforeach()
 endfunction()
 
+# weir_add_nth(SOURCE BACKEND...): nth/nth_THING.c with the layer between the library's objects and
+# the C library, run on each back end; a back end's switches are as above.
+function(weir_add_nth source)
+  cmake_path(GET source STEM name)
+  string(REGEX REPLACE "^nth_" "nth." name ${name})
+  set(folder ${CMAKE_CURRENT_SOURCE_DIR}/nth)
+  add_executable(${name} ${source} ${folder}/driver.c ${folder}/layer.c)
+  target_link_libraries(${name} PRIVATE weir_objects weir_test_support)
+  list(TRANSFORM nth_wrapped PREPEND -Wl,--wrap= OUTPUT_VARIABLE wraps)
+  target_link_options(${name} PRIVATE ${wraps})
+  if(WEIR_URING)
+    target_sources(${name} PRIVATE ${folder}/layer_ring.c)
+    list(TRANSFORM nth_wrapped_ring PREPEND -Wl,--wrap= OUTPUT_VARIABLE wraps)
+    target_link_options(${name} PRIVATE ${wraps})
+  endif()
+  foreach(backend ${ARGN})
+    string(REPLACE ":" ";" parts ${backend})
+    list(POP_FRONT parts backend_name features)
+    if(backend_name STREQUAL "uring" AND NOT WEIR_URING)
+      continue()
+    endif()
+    string(REGEX REPLACE "[^A-Za-z0-9_=-]+" "." suffix ${backend})
+    set(test ${name}.${suffix})
+    add_test(NAME ${test} COMMAND ${name})
+    weir_test_properties(${test} ${source} nth 900)
+    set_property(TEST ${test} APPEND PROPERTY LABELS ${backend_name})
+    set_property(TEST ${test} APPEND PROPERTY ENVIRONMENT WEIR_BACKEND=${backend_name}
+      WEIR_FEATURES=${features})
+  endforeach()
+endfunction()
+
 # With libFuzzer the target is a fuzzer; otherwise it is a test that feeds it every file of
 # fuzz/corpus/THING, so that an input that once broke something stays tested everywhere.
 function(weir_add_fuzz source)

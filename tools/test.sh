@@ -7,6 +7,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/tools/build.sh"
 
 stages=(release install asan tsan clang lint)
+long_stages=(nth-full)
 results="$root/build/results"
 jobs=$(nproc)
 prefix=()
@@ -45,11 +46,17 @@ stage_release() { suite release release -LE install; }
 stage_install() { suite install release -L install; }
 stage_asan() {
     local prefix=("${steady[@]}")
-    suite asan asan -L '^(unit|conformance|e2e)$' -LE '^(slow|noasan)$'
+    suite asan asan -L '^(unit|conformance|e2e|nth)$' -LE '^(slow|noasan)$'
 }
 stage_tsan() {
     local prefix=("${steady[@]}")
     suite tsan tsan -L '^(unit|conformance)$' -LE '^(slow|notsan|variant)$'
+}
+
+# Every call fails with every error, not a sample of them: some minutes.
+stage_nth-full() {
+    local prefix=("${steady[@]}" env WEIR_NTH_FULL=1)
+    suite nth-full asan -L '^nth$'
 }
 
 stage_clang() {
@@ -66,9 +73,13 @@ stage_lint() {
     "$root/tools/lint.sh" --results "$results/notes.tsv" || true
 }
 
+# Samples are drawn anew with each commit.
+WEIR_NTH_SEED=$((16#$(git -C "$root" rev-parse --short=6 HEAD 2>/dev/null || echo 0)))
+export WEIR_NTH_SEED
+
 for stage in "$@"; do
-    if [[ " ${stages[*]} " != *" $stage "* ]]; then
-        echo "dev: no stage \"$stage\"; there are: ${stages[*]}" >&2
+    if [[ " ${stages[*]} ${long_stages[*]} " != *" $stage "* ]]; then
+        echo "dev: no stage \"$stage\"; there are: ${stages[*]} ${long_stages[*]}" >&2
         exit 64
     fi
 done
