@@ -110,21 +110,21 @@ void conn_fail_deadline(weir_loop *loop, struct conn *c, enum weir_deadline whic
 }
 
 /* Everything is sent: close now, or end our direction and wait for the peer's end. A close with
- * input unread makes the kernel send a reset, which can overtake what we sent last. */
+ * input unread makes the kernel send a reset, which can overtake what we sent last; and what was
+ * sent to leave together with the FIN (MSG_MORE) it drops. So the FIN goes by itself first, also
+ * where the protocol expects no more input: a client may send on all the same, and be answered. */
 static void flushed(weir_loop *loop, struct conn *c)
 {
-    uint32_t flags = conn_flags(c);
-    if ((flags & CONN_PEER_ENDED) != 0 || conn_quiet(c)) {
+    bool ended = (conn_flags(c) & CONN_PEER_ENDED) != 0;
+    bool quiet = conn_quiet(c);
+    if (!ended && (conn_flags(c) & CONN_FIN_SENT) == 0) {
+        conn_flags(c) |= CONN_FIN_SENT;
+        if (loop->io->ops->shutdown(loop->io, &c->fd, SHUT_WR) < 0)
+            ended = true; /* ENOTCONN: the peer has reset meanwhile */
+    }
+    if (ended || quiet) {
         c->phase = CONN_STOPPING;
         return;
-    }
-    if ((flags & CONN_FIN_SENT) == 0) {
-        conn_flags(c) |= CONN_FIN_SENT;
-        int result = loop->io->ops->shutdown(loop->io, &c->fd, SHUT_WR);
-        if (result < 0) { /* ENOTCONN: the peer has reset meanwhile */
-            c->phase = CONN_STOPPING;
-            return;
-        }
     }
     c->phase = CONN_LINGERING;
     c->write_ms = loop->now_ms;
