@@ -1,0 +1,25 @@
+# The simulator: release objects, unchanged, with the calls of the C library and of weir's base that
+# reach the outside given by tests/sim. --wrap works on what one object asks of another.
+set(sim_wrapped socket bind listen accept accept4 connect send sendmsg recv shutdown close read
+  write fcntl ioctl setsockopt getsockopt getsockname getpeername poll pthread_create pthread_join
+  pthread_self pthread_setname_np pthread_sigmask pthread_mutex_init pthread_mutex_destroy
+  pthread_mutex_lock pthread_mutex_trylock pthread_mutex_unlock pthread_cond_init
+  pthread_cond_destroy pthread_cond_wait pthread_cond_timedwait pthread_cond_signal
+  pthread_cond_broadcast pthread_rwlock_rdlock pthread_rwlock_wrlock pthread_rwlock_unlock
+  sched_yield sched_getaffinity sched_setaffinity sigaction open fopen opendir sysconf getpid prctl
+  weir__pages_alloc weir__getenv weir__assert_failed weir__pool_perform weir__pool_perform_cached
+  weir__io_named weir__io_open)
+list(TRANSFORM sim_wrapped PREPEND "-Wl,--wrap=" OUTPUT_VARIABLE sim_wraps)
+
+file(GLOB sim_sources CONFIGURE_DEPENDS sim/*.c sim/programs/*.c sim/check/*.c)
+add_executable(weir_sim ${sim_sources})
+set_target_properties(weir_sim PROPERTIES OUTPUT_NAME sim
+  LINK_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/sim/state.ld)
+target_include_directories(weir_sim PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}
+  ${CMAKE_CURRENT_SOURCE_DIR}/sim)
+# Checked forms (__recv_chk) would slip past the wraps.
+set_property(SOURCE ${sim_sources} APPEND PROPERTY COMPILE_OPTIONS -U_FORTIFY_SOURCE)
+target_link_libraries(weir_sim PRIVATE weir_objects -Wl,-z,norelro)
+# The variables lie where the linker would protect constants after relocation.
+target_link_options(weir_sim PRIVATE ${sim_wraps}
+  -Wl,-T,${CMAKE_CURRENT_SOURCE_DIR}/sim/state.ld)
