@@ -96,8 +96,10 @@ static void listener_cancel(weir_loop *loop, struct listener *l)
 {
     if (!l->armed || l->canceled)
         return;
-    l->canceled = true;
-    loop->io->ops->cancel(loop->io, &l->fd, listener_token(l, IO_OP_ACCEPT));
+    int result = loop->io->ops->cancel(loop->io, &l->fd, listener_token(l, IO_OP_ACCEPT));
+    /* Where the back end has no room to ask it is asked again: at the next connection, or soon by
+     * listener_close, which cannot end without the answer. */
+    l->canceled = result != -ENOMEM && result != -ENOBUFS;
 }
 
 static void listener_wait(weir_loop *loop, struct listener *l, uint32_t ms)
@@ -277,6 +279,8 @@ void listener_event(weir_loop *loop, const struct io_event *event)
         accept_failed(loop, l, event->result);
     if (l->closing && !l->armed)
         listener_end(loop, l);
+    else if (l->armed && (l->closing || l->waiting || loop->net->over_budget))
+        listener_cancel(loop, l);
     else
         listener_start(loop, l);
     loop_ready_run(loop);
@@ -288,6 +292,11 @@ static void listener_close(weir_loop *loop, struct listener *l)
     l->closing = true;
     if (l->armed) {
         listener_cancel(loop, l);
+        if (!l->canceled) {
+            wheel_cancel(&loop->wheel, &l->timer);
+            l->timer.tag = LOOP_OWNER_LISTENER;
+            wheel_start(&loop->wheel, &l->timer, loop->now_ms + 1);
+        }
     } else if (loop->net->stopping || !l->started) {
         listener_free(loop, l);
     } else { /* who waits in the queue is served, but not within a verb (K3) */
