@@ -23,3 +23,21 @@ target_link_libraries(weir_sim PRIVATE weir_objects -Wl,-z,norelro)
 # The variables lie where the linker would protect constants after relocation.
 target_link_options(weir_sim PRIVATE ${sim_wraps}
   -Wl,-T,${CMAKE_CURRENT_SOURCE_DIR}/sim/state.ld)
+
+# A slice for each program, from seeds that begin where the commit says; programs/NAME.c defines the
+# program NAME.
+set(sim_slice_seeds 6000)
+set(sim_run ${CMAKE_CURRENT_SOURCE_DIR}/sim/run)
+file(GLOB sim_programs CONFIGURE_DEPENDS sim/programs/*.c)
+foreach(source ${sim_programs})
+  cmake_path(GET source STEM name)
+  add_test(NAME sim.${name} COMMAND ${sim_run} --program ${name} --seeds ${sim_slice_seeds})
+  weir_test_properties(sim.${name} ${source} sim 300)
+  set_property(TEST sim.${name} APPEND PROPERTY ENVIRONMENT WEIR_BUILD=${PROJECT_BINARY_DIR})
+  set_property(TEST sim.${name} PROPERTY PROCESSORS 2)
+endforeach()
+
+# The same seeds give the same events, within a process's children and from process to process.
+add_test(NAME sim.same COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/sim/same.sh)
+weir_test_properties(sim.same ${CMAKE_CURRENT_SOURCE_DIR}/sim/same.sh sim 300)
+set_property(TEST sim.same APPEND PROPERTY ENVIRONMENT WEIR_BUILD=${PROJECT_BINARY_DIR})

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# A run is a function of its seed: every event of it, in two runs and in two processes.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+seeds=400
+first=$("$here/run" --seeds $seeds --twice --hashes | grep ' 0x' | sort)
+second=$("$here/run" --seeds $seeds --hashes | grep ' 0x' | sort)
+if [ "$first" != "$second" ]; then
+    echo "the events of some seeds differ from process to process:"
+    diff <(echo "$first") <(echo "$second") | head -20
+    exit 1
+fi
+echo "$(wc -l <<<"$first") runs were the same three times"
