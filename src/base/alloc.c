@@ -125,6 +125,28 @@ char *weir__strdup(const char *text)
     return copy;
 }
 
+/* What the allocator gave is noted in front of what the caller gets. */
+void *weir__aligned_zalloc(size_t size, size_t alignment)
+{
+    size_t more = alignment - 1 + sizeof(void *);
+    void *whole = size <= SIZE_MAX - more ? weir__zalloc(size + more) : NULL;
+    if (whole == NULL)
+        return NULL;
+    uintptr_t first = (uintptr_t)whole + sizeof(void *);
+    void *memory = (char *)whole + sizeof(void *) + (-first & (alignment - 1));
+    memcpy((char *)memory - sizeof(void *), &whole, sizeof(whole));
+    return memory;
+}
+
+void weir__aligned_free(void *memory)
+{
+    void *whole;
+    if (memory == NULL)
+        return;
+    memcpy(&whole, (char *)memory - sizeof(void *), sizeof(whole));
+    weir__free(whole);
+}
+
 /* 0 when the size cannot be rounded up. */
 static size_t whole_pages(size_t size)
 {

@@ -16,6 +16,12 @@ void *weir__realloc(void *memory, size_t size) __attribute__((warn_unused_result
 void weir__free(void *memory);
 char *weir__strdup(const char *text) __attribute__((malloc, warn_unused_result));
 
+/* Zeroed memory at a multiple of `alignment` (a power of two), for what has members that lie on a
+ * cache line of their own: what malloc gives is aligned to 16 only. Given back with the second. */
+void *weir__aligned_zalloc(size_t size, size_t alignment)
+    __attribute__((malloc, warn_unused_result));
+void weir__aligned_free(void *memory);
+
 /* Whole pages straight from the kernel, zeroed, returned to it when freed. NULL when out of memory.
  * `size` is rounded up to pages; give the same size back. */
 void *weir__pages_alloc(size_t size) __attribute__((malloc, warn_unused_result));

@@ -103,7 +103,7 @@ int weir__loop_new(weir_loop **out, const weir_loop_options *options, size_t siz
     if (out == NULL)
         return WEIR_EINVALID;
     *out = NULL;
-    weir_loop *loop = weir__zalloc(sizeof *loop);
+    weir_loop *loop = weir__aligned_zalloc(sizeof *loop, _Alignof(weir_loop));
     if (loop == NULL)
         return WEIR_ENOMEM;
     options_fill(loop, options, size);
@@ -126,7 +126,7 @@ int weir__loop_new(weir_loop **out, const weir_loop_options *options, size_t siz
     if (result < 0) {
         loop_ops_end(loop);
         memory_end(&loop->memory);
-        weir__free(loop);
+        weir__aligned_free(loop);
         return result;
     }
     *out = loop;
@@ -345,7 +345,7 @@ int loop_free(weir_loop *loop)
     if (!ended)
         return WEIR_ETIMEDOUT;
     memory_end(&loop->memory);
-    weir__free(loop);
+    weir__aligned_free(loop);
     return 0;
 }
 

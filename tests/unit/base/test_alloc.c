@@ -103,6 +103,24 @@ static void pages_are_whole_and_zeroed(void **state)
     assert_null(weir__pages_alloc(SIZE_MAX / 2));
 }
 
+static void aligned_memory_is_aligned_and_zeroed(void **state)
+{
+    uint64_t before = weir__alloc_live();
+    for (size_t alignment = 1; alignment <= 4096; alignment *= 2)
+        for (size_t size = 0; size < 200; size += 67) {
+            unsigned char *memory = weir__aligned_zalloc(size, alignment);
+            assert_non_null(memory);
+            assert_int_equal((uintptr_t)memory % alignment, 0);
+            for (size_t i = 0; i < size; i++)
+                assert_int_equal(memory[i], 0);
+            memset(memory, 0xff, size);
+            weir__aligned_free(memory);
+        }
+    assert_null(weir__aligned_zalloc(SIZE_MAX - 10, 64));
+    weir__aligned_free(NULL);
+    assert_int_equal(weir__alloc_live(), before);
+}
+
 static void the_nth_allocation_fails_once(void **state)
 {
     weir__alloc_fail_at(3);
@@ -131,6 +149,7 @@ int main(void)
         cmocka_unit_test(the_hook_gets_everything_and_is_set_once),
         cmocka_unit_test(nothing_is_one_byte),
         cmocka_unit_test(pages_are_whole_and_zeroed),
+        cmocka_unit_test(aligned_memory_is_aligned_and_zeroed),
         cmocka_unit_test(the_nth_allocation_fails_once),
     };
     return cmocka_run_group_tests_name("alloc", tests, NULL, NULL);
