@@ -87,7 +87,7 @@ static void contract_alone(struct sim_io *sio, const struct io_fd *fd, const str
 }
 
 struct sim_op *op_new(struct sim_io *sio, struct io_fd *fd, struct sim_sock *sock, uint64_t token,
-                     unsigned kind)
+                      unsigned kind)
 {
     struct sim_op *op = sio->free_ops;
     contract_alone(sio, fd, sock, kind);

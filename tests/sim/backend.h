@@ -75,7 +75,7 @@ struct sim_io {
     struct told {
         struct sim_op *op;
         uint64_t serial;
-    } *told;
+    } * told;
     uint64_t serials;
     uint32_t told_count, told_at, told_room;
     uint8_t *hot;
@@ -98,7 +98,7 @@ struct sim_file *backend_file(struct sim_io *sio, const struct io_fd *fd);
 
 /* A new operation in flight; fails the run when one of its kind (or a rival) is. */
 struct sim_op *op_new(struct sim_io *sio, struct io_fd *fd, struct sim_sock *sock, uint64_t token,
-                     unsigned kind);
+                      unsigned kind);
 void op_attach(struct sim_op *op); /* the socket's changes are told to it */
 void op_free(struct sim_op *op);
 struct sim_op *op_find(struct sim_io *sio, uint64_t token);

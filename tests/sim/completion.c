@@ -365,8 +365,8 @@ static int completion_connect(struct io *io, struct io_fd *fd, const struct sock
     return IO_PENDING;
 }
 
-static int completion_send(struct io *io, struct io_fd *fd, const struct iovec *iov,
-                           unsigned count, unsigned flags, uint64_t token, int *result)
+static int completion_send(struct io *io, struct io_fd *fd, const struct iovec *iov, unsigned count,
+                           unsigned flags, uint64_t token, int *result)
 {
     struct sim_op *op;
     int error = queue_verb(io, fd, token, IO_OP_SEND, OP_SEND, &op);

@@ -1,5 +1,5 @@
-/* How a connection comes about: SYN, SYN-ACK, ACK, the queue of the listener; and every way in which
- * it does not. */
+/* How a connection comes about: SYN, SYN-ACK, ACK, the queue of the listener; and every way in
+ * which it does not. */
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>

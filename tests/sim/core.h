@@ -45,7 +45,7 @@ struct sim_actor {
     bool begun, timed_out;
     uint32_t place; /* among the ready ones */
     struct sim_event timer;
-    const char *waits_for; /* for the record of a hang */
+    const char *waits_for;        /* for the record of a hang */
     struct sim_actor *queue_next; /* of those who wait for the same mutex or condition */
     void *queue;
     weir_loop *current; /* weir's only thread-local variable that matters here */

@@ -4,7 +4,7 @@
 #include "core.h"
 
 const char *const sim_operation_names[SIM_OPERATIONS] = {
-    "-",    "accept", "connect", "recv",   "send",   "move",  "close",  "poll",  "file",
+    "-",      "accept", "connect", "recv",   "send",   "move",  "close",  "poll",  "file",
     "cancel", "wait",   "socket",  "listen", "packet", "alloc", "thread", "clock",
 };
 

@@ -155,8 +155,8 @@ static void resend(struct sim_flow *flow)
 static void end_arrives(struct sim_flow *flow)
 {
     flow->fin_arrived = true;
-    record("end arrives", flow->receiver != NULL ? flow->receiver->id : 0,
-           (int64_t)flow->arrived, 0);
+    record("end arrives", flow->receiver != NULL ? flow->receiver->id : 0, (int64_t)flow->arrived,
+           0);
     if (fault(SIM_FAULT_FIN_RESET, OP_PACKET))
         flow_reset(flow);
     tell(flow->receiver);
@@ -231,8 +231,8 @@ void flow_plan(struct sim_flow *flow)
     }
     if (flow->sent == flow->arrived ? !flow->fin_sent || flow->fin_arrived : window(flow) == 0)
         return;
-    at_ns = world.now_ns +
-            (flow->resend_ns != 0 ? flow->resend_ns : packet_ns(flow->from, flow->to));
+    at_ns =
+        world.now_ns + (flow->resend_ns != 0 ? flow->resend_ns : packet_ns(flow->from, flow->to));
     event_plan(&flow->deliver, at_ns, deliver);
 }
 

@@ -65,8 +65,8 @@ static void address_add(sim_host *host, const char *text)
     struct host_address *address = &host->addresses[host->address_count];
     sim_check(host->address_count < HOST_ADDRESSES, "too many addresses of host %s", host->name);
     address->family = strchr(text, ':') != NULL ? AF_INET6 : AF_INET;
-    sim_check(inet_pton(address->family, text, address->bytes) == 1,
-              "host %s: no IP address: %s", host->name, text);
+    sim_check(inet_pton(address->family, text, address->bytes) == 1, "host %s: no IP address: %s",
+              host->name, text);
     host->address_count++;
 }
 
@@ -76,8 +76,7 @@ static const uint8_t *bytes_of(const struct sockaddr *address, int *family)
     *family = address->sa_family;
     if (address->sa_family == AF_INET)
         return (const uint8_t *)&((const struct sockaddr_in *)(const void *)address)->sin_addr;
-    const uint8_t *bytes =
-        ((const struct sockaddr_in6 *)(const void *)address)->sin6_addr.s6_addr;
+    const uint8_t *bytes = ((const struct sockaddr_in6 *)(const void *)address)->sin6_addr.s6_addr;
     if (memcmp(bytes, mapped, sizeof(mapped)) == 0) {
         *family = AF_INET;
         return bytes + 12;
@@ -214,8 +213,8 @@ void host_main_ended(sim_host *host)
               "leak: host %s ended with %llu allocations, %llu bytes", host->name,
               (unsigned long long)weir__alloc_live(), (unsigned long long)host->bytes_live);
     for (int i = 0; i < HOST_FILES; i++)
-        sim_check(host->files[i] == NULL, "leak: host %s ended with descriptor %d open",
-                  host->name, i);
+        sim_check(host->files[i] == NULL, "leak: host %s ended with descriptor %d open", host->name,
+                  i);
     sim_check(host->ios == NULL, "leak: host %s ended with a back end open", host->name);
     host->running = false;
     tell_waiters(host);

@@ -37,7 +37,7 @@ static struct {
     const struct sim_program *programs[PROGRAMS_MOST];
     unsigned program_count;
     uint64_t seeds, base, one_seed;
-    bool has_seed, trace, twice, hashes, here, quiet_faults, keep_going;
+    bool has_seed, trace, twice, hashes, here, keep_going;
     double minutes;
     unsigned jobs;
     struct kept kept[KEPT_MOST];
@@ -143,70 +143,71 @@ static void kept_read(const char *path)
     fclose(file);
 }
 
+static void option_take(int option)
+{
+    switch (option) {
+    case 'p':
+        if (options.program_count < PROGRAMS_MOST)
+            options.programs[options.program_count++] = program_named(optarg);
+        break;
+    case 'n':
+        options.seeds = number_of(optarg);
+        break;
+    case 's':
+        options.one_seed = number_of(optarg);
+        options.has_seed = true;
+        break;
+    case 'm':
+        options.minutes = strtod(optarg, NULL);
+        break;
+    case 'b':
+        options.base = number_of(optarg);
+        break;
+    case 'j':
+        options.jobs = (unsigned)number_of(optarg);
+        break;
+    case 'k':
+        kept_read(optarg);
+        break;
+    case 'l':
+        list_programs();
+        exit(0);
+    case 'h':
+        usage(stdout);
+        exit(0);
+    case '?':
+        usage(stderr);
+        exit(64);
+    default: /* a switch: it is set already */
+        break;
+    }
+}
+
 static void options_read(int argc, char **argv)
 {
+    static int trace, twice, hashes, keep_going, here;
     static const struct option table[] = {
-        {"program", 1, NULL, 'p'}, {"seeds", 1, NULL, 'n'},  {"seed", 1, NULL, 's'},
-        {"minutes", 1, NULL, 'm'}, {"trace", 0, NULL, 't'},  {"base", 1, NULL, 'b'},
-        {"jobs", 1, NULL, 'j'},    {"twice", 0, NULL, '2'},  {"hashes", 0, NULL, 'H'},
-        {"here", 0, NULL, 'g'},    {"kept", 1, NULL, 'k'},   {"list", 0, NULL, 'l'},
-        {"help", 0, NULL, 'h'},    {"keep-going", 0, NULL, 'K'}, {NULL, 0, NULL, 0},
+        {"program", 1, NULL, 'p'}, {"seeds", 1, NULL, 'n'},
+        {"seed", 1, NULL, 's'},    {"minutes", 1, NULL, 'm'},
+        {"trace", 0, &trace, 1},   {"base", 1, NULL, 'b'},
+        {"jobs", 1, NULL, 'j'},    {"twice", 0, &twice, 1},
+        {"hashes", 0, &hashes, 1}, {"keep-going", 0, &keep_going, 1},
+        {"here", 0, &here, 1},     {"kept", 1, NULL, 'k'},
+        {"list", 0, NULL, 'l'},    {"help", 0, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     int option;
     while ((option = getopt_long(argc, argv, "h", table, NULL)) != -1)
-        switch (option) {
-        case 'p':
-            if (options.program_count < PROGRAMS_MOST)
-                options.programs[options.program_count++] = program_named(optarg);
-            break;
-        case 'n':
-            options.seeds = number_of(optarg);
-            break;
-        case 's':
-            options.one_seed = number_of(optarg);
-            options.has_seed = true;
-            break;
-        case 'm':
-            options.minutes = strtod(optarg, NULL);
-            break;
-        case 'b':
-            options.base = number_of(optarg);
-            break;
-        case 'j':
-            options.jobs = (unsigned)number_of(optarg);
-            break;
-        case 't':
-            options.trace = true;
-            break;
-        case '2':
-            options.twice = true;
-            break;
-        case 'H':
-            options.hashes = true;
-            break;
-        case 'K':
-            options.keep_going = true;
-            break;
-        case 'g':
-            options.here = true;
-            break;
-        case 'k':
-            kept_read(optarg);
-            break;
-        case 'l':
-            list_programs();
-            exit(0);
-        case 'h':
-            usage(stdout);
-            exit(0);
-        default:
-            usage(stderr);
-            exit(64);
-        }
+        option_take(option);
     if (optind != argc) {
         usage(stderr);
         exit(64);
     }
+    options.trace = trace != 0;
+    options.twice = twice != 0;
+    options.hashes = hashes != 0;
+    options.keep_going = keep_going != 0;
+    options.here = here != 0;
 }
 
 /* --- files of the programs -------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
-/* The face of epoll, poll and select: what is ready is told, and done when it is looked at, one at a
- * time, into one block; sends are tried inside the verb. */
+/* The face of epoll, poll and select: what is ready is told, and done when it is looked at, one at
+ * a time, into one block; sends are tried inside the verb. */
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -23,8 +23,7 @@ static void tell_all(struct sim_io *sio)
     sio->told_count = 0;
     for (uint32_t i = 0; i < count; i++)
         if (!fault(SIM_FAULT_LATE, OP_WAIT))
-            sio->told[sio->told_count++] =
-                (struct told){sio->ready[i], sio->ready[i]->serial};
+            sio->told[sio->told_count++] = (struct told){sio->ready[i], sio->ready[i]->serial};
     count = sio->told_count;
     if (count > 1 && fault(SIM_FAULT_ORDER, OP_WAIT))
         for (uint32_t i = count - 1; i > 0; i--) {

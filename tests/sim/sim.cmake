@@ -11,6 +11,11 @@ set(sim_wrapped socket bind listen accept accept4 connect send sendmsg recv shut
   weir__io_named weir__io_open)
 list(TRANSFORM sim_wrapped PREPEND "-Wl,--wrap=" OUTPUT_VARIABLE sim_wraps)
 
+# Fibers and fork are not for the thread sanitizer, and a fuzzer has a main of its own.
+if(WEIR_SANITIZE MATCHES "thread" OR WEIR_FUZZ)
+  return()
+endif()
+
 file(GLOB sim_sources CONFIGURE_DEPENDS sim/*.c sim/programs/*.c sim/check/*.c)
 add_executable(weir_sim ${sim_sources})
 set_target_properties(weir_sim PROPERTIES OUTPUT_NAME sim
@@ -26,7 +31,11 @@ target_link_options(weir_sim PRIVATE ${sim_wraps}
 
 # A slice for each program, from seeds that begin where the commit says; programs/NAME.c defines the
 # program NAME.
-set(sim_slice_seeds 6000)
+if(WEIR_SANITIZE)
+  set(sim_slice_seeds 400)
+else()
+  set(sim_slice_seeds 6000)
+endif()
 set(sim_run ${CMAKE_CURRENT_SOURCE_DIR}/sim/run)
 file(GLOB sim_programs CONFIGURE_DEPENDS sim/programs/*.c)
 foreach(source ${sim_programs})

@@ -14,8 +14,8 @@
 
 #include "io/io.h"
 
-#define WRAPPED(type, name, ...)       \
-    type __real_##name(__VA_ARGS__);   \
+#define WRAPPED(type, name, ...)     \
+    type __real_##name(__VA_ARGS__); \
     type __wrap_##name(__VA_ARGS__)
 
 WRAPPED(int, socket, int family, int type, int protocol);

@@ -1,5 +1,6 @@
-/* The calls on sockets that net/ makes itself, and plain peers, on the simulated network. The linker
- * gives these in place of the C library's (--wrap); descriptors below SIM_FD are real ones. */
+/* The calls on sockets that net/ makes itself, and plain peers, on the simulated network. The
+ * linker gives these in place of the C library's (--wrap); descriptors below SIM_FD are real ones.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/tcp.h>
