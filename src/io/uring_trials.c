@@ -23,43 +23,6 @@ struct answer {
     unsigned flags;
 };
 
-/* The flags that weir will use, if the kernel has them: some faults show only with them. */
-int trial_open(struct trial *trial)
-{
-    struct io_uring_params params = {.flags =
-                                         IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN};
-    int error;
-
-    *trial = (struct trial){0};
-    trial->memory = weir__pages_alloc(BLOCK * BLOCKS);
-    trial->entry = weir__pages_alloc(BLOCK);
-    if (!trial->memory || !trial->entry) {
-        error = -ENOMEM;
-    } else {
-        error = io_uring_queue_init_params(ENTRIES, &trial->ring, &params);
-        if (error == -EINVAL) {
-            params = (struct io_uring_params){0};
-            error = io_uring_queue_init_params(ENTRIES, &trial->ring, &params);
-        }
-    }
-    if (error < 0) {
-        if (trial->memory)
-            weir__pages_free(trial->memory, BLOCK * BLOCKS);
-        if (trial->entry)
-            weir__pages_free(trial->entry, BLOCK);
-        return error;
-    }
-    trial->features = params.features;
-    return 0;
-}
-
-void trial_close(struct trial *trial)
-{
-    io_uring_queue_exit(&trial->ring);
-    weir__pages_free(trial->memory, BLOCK * BLOCKS);
-    weir__pages_free(trial->entry, BLOCK);
-}
-
 static struct io_uring *ring_of(const struct trial *trial)
 {
     return (struct io_uring *)(uintptr_t)&trial->ring;
@@ -101,6 +64,58 @@ static struct io_uring_sqe *entry_of(const struct trial *trial, unsigned op, int
     sqe->fd = fd;
     sqe->user_data = token;
     return sqe;
+}
+
+void trial_close(struct trial *trial)
+{
+    io_uring_queue_exit(&trial->ring);
+    weir__pages_free(trial->memory, BLOCK * BLOCKS);
+    weir__pages_free(trial->entry, BLOCK);
+}
+
+/* One operation there and back: a profile may allow the ring and forbid its use. */
+static int go_round(const struct trial *trial)
+{
+    struct answer answer;
+
+    entry_of(trial, IORING_OP_NOP, -1, 1);
+    int submitted = io_uring_submit(ring_of(trial));
+    if (submitted < 0)
+        return submitted;
+    return expect(trial, 1, 0, &answer) ? 0 : -EIO;
+}
+
+/* The flags that weir will use, if the kernel has them: some faults show only with them. */
+int trial_open(struct trial *trial)
+{
+    struct io_uring_params params = {.flags =
+                                         IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN};
+    int error;
+
+    *trial = (struct trial){0};
+    trial->memory = weir__pages_alloc(BLOCK * BLOCKS);
+    trial->entry = weir__pages_alloc(BLOCK);
+    if (!trial->memory || !trial->entry) {
+        error = -ENOMEM;
+    } else {
+        error = io_uring_queue_init_params(ENTRIES, &trial->ring, &params);
+        if (error == -EINVAL) {
+            params = (struct io_uring_params){0};
+            error = io_uring_queue_init_params(ENTRIES, &trial->ring, &params);
+        }
+    }
+    if (error < 0) {
+        if (trial->memory)
+            weir__pages_free(trial->memory, BLOCK * BLOCKS);
+        if (trial->entry)
+            weir__pages_free(trial->entry, BLOCK);
+        return error;
+    }
+    trial->features = params.features;
+    error = go_round(trial);
+    if (error < 0)
+        trial_close(trial);
+    return error;
 }
 
 static void receive(const struct trial *trial, int fd, bool multishot, unsigned cap, uint64_t token)
