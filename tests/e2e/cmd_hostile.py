@@ -157,6 +157,41 @@ def never_reads_a_large_file():
 
 
 @test
+def who_never_reads_is_reset():
+    """After --write-timeout; not who takes an answer slowly, and not who has all of it."""
+    server = Server(www(), "--write-timeout", "600ms")
+    idle, slow, never = Client(server), Client(server), [Client(server) for _ in range(20)]
+    assert idle.get("/small.txt")[2] == SMALL
+    slow.ask("/big")
+    for client in never:
+        client.ask("/big")
+    began = time.monotonic()
+    taken = 0
+    while time.monotonic() - began < 2:
+        taken += len(slow.socket.recv(1 << 20))
+        time.sleep(0.05)
+    wait_until(lambda: server.stat("conns") == 3, 10, "the end of those that never read")
+    stats = server.ctl("stats")["sum"]
+    assert stats["deadline_write"] == 20, stats
+    assert len(slow.socket.recv(4096)) > 0 and taken > 1 << 20
+    assert idle.get("/small.txt")[2] == SMALL
+    for client in never: # what is in the kernels' buffers may be read still, then it is torn
+        try:
+            while client.socket.recv(1 << 20):
+                pass
+            raise AssertionError("a part ended as if it were the whole")
+        except ConnectionResetError:
+            client.close()
+    slow.close()
+    idle.close()
+    server.stop()
+    server = Server(www(), "--write-timeout", "never")
+    limits = server.ctl("limits")["services"]
+    assert any(s["limits"]["write_ms"] is None for s in limits), limits
+    server.stop()
+
+
+@test
 def asks_for_ever_and_never_reads():
     """Requests without end, and no answer is read: reading stops, memory is bounded. Then all answers
     are read: none is missing."""

@@ -90,6 +90,8 @@ def values_are_checked():
             (["--idle", "100us"], r"--idle: from 1ms"),
             (["--idle", "1000d"], r"--idle: from 1ms to 49d"),
             (["--drain", "soon"], r'--drain: "soon"'),
+            (["--write-timeout", "0"], r'--write-timeout cannot be 0; "never" turns it off'),
+            (["--write-timeout", "5"], r'--write-timeout: "5": a unit is missing'),
             (["--max-body", "1MB"], r"write MiB for 1024s"),
             (["--max-body", "-1"], r'--max-body: "-1"'),
             (["--memory", "1K"], r"--memory must be at least 1MiB"),

@@ -22,12 +22,12 @@ def says_where_and_how():
     www = folder(index_html=b"hello\n")
     path = os.path.join(SCRATCH, "web.sock")
     server = Server("--listen", f"unix:{path}", "--loops", "2", "--max-conns", "77", "--idle", "15s",
-                    "--max-body", "2M", www)
+                    "--write-timeout", "5s", "--max-body", "2M", www)
     text = server.text()
     assert server.urls == [f"http://127.0.0.1:{server.port}", f"unix:{path}"], server.urls
     assert f"serves {www} on" in text and re.search(r"back end  \w+: \S+", text), text
     assert "2, each accepts for itself (threads)" in text, text
-    assert "77 connections, idle 15s, header 10s, body 2MiB" in text, text
+    assert "77 connections, idle 15s, header 10s, write 5s, body 2MiB" in text, text
     if BACKEND != "auto":
         assert f"back end  {BACKEND}: WEIR_BACKEND names it" in text, text
     assert "  try  " not in text, "hints are for terminals"

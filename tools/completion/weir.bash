@@ -10,8 +10,8 @@ _weir_values()
     --overload) echo answer reset leave ;;
     --access-format) echo combined common json ;;
     --listen) echo http://127.0.0.1:8080 http://:80 unix: ;;
-    --features | --loops | --header | --idle | --header-timeout | --body-timeout | --max-body | \
-        --max-conns | --accept-rate | --memory | --drain | --limit | --interval) ;;
+    --features | --loops | --header | --idle | --header-timeout | --body-timeout | \
+        --write-timeout | --max-body | --max-conns | --accept-rate | --memory | --drain | --limit | --interval) ;;
     *) return 1 ;;
     esac
 }
@@ -20,8 +20,8 @@ _weir_options()
 {
     case $1 in
     serve) echo --listen --backend --features --shape --loops --spread --pin --listing --hidden \
-        --symlinks --no-precompressed --header --idle --header-timeout --body-timeout --max-body \
-        --max-conns --overload --accept-rate --memory --drain --access-log --access-format --ctl \
+        --symlinks --no-precompressed --header --idle --header-timeout --body-timeout \
+        --write-timeout --max-body --max-conns --overload --accept-rate --memory --drain --access-log --access-format --ctl \
         --quiet --verbose --help ;;
     ctl) echo --socket --json --limit --interval --help ;;
     backends) echo --json --features --help ;;

@@ -27,6 +27,7 @@ complete -c weir -n $serve -l header -x -d 'header field for every answer; may b
 complete -c weir -n $serve -l idle -x -d 'time between requests'
 complete -c weir -n $serve -l header-timeout -x -d 'time for the head of a request'
 complete -c weir -n $serve -l body-timeout -x -d 'time for each KiB of a body'
+complete -c weir -n $serve -l write-timeout -x -d 'time for each KiB that a client takes'
 complete -c weir -n $serve -l max-body -x -d 'largest body of a request'
 complete -c weir -n $serve -l max-conns -x -d 'connections at the same time'
 complete -c weir -n $serve -l overload -x -a 'answer reset leave' -d 'what happens beyond max-conns'

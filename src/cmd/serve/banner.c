@@ -71,16 +71,18 @@ static void say_loops(const struct serve *serve)
 static void say_limits(const struct serve *serve)
 {
     char idle[WEIR_UNITS_TEXT_MAX], header[WEIR_UNITS_TEXT_MAX], body[WEIR_UNITS_TEXT_MAX];
-    char memory[WEIR_UNITS_TEXT_MAX];
+    char memory[WEIR_UNITS_TEXT_MAX], write[WEIR_UNITS_TEXT_MAX];
     uint64_t most = limit_named("core", "conns_max") * serve->serving;
     uint64_t conns = serve->conns != 0 && serve->conns < most ? serve->conns : most;
     bool few = conns != serve->max_conns && conns < most;
     weir_size_format(serve->max_body != 0 ? serve->max_body : limit_named("http", "body_max_bytes"),
                      body, sizeof body);
     fprintf(stderr,
-            "  limits    %" PRIu64 " connections%s, idle %s, header %s, body %s, memory %s\n",
+            "  limits    %" PRIu64
+            " connections%s, idle %s, header %s, write %s, body %s, memory %s\n",
             conns, few ? " (ulimit -n)" : "", ms_text(idle, serve->idle_ms, "http", "idle_ms"),
-            ms_text(header, serve->header_ms, "http", "header_ms"), body,
+            ms_text(header, serve->header_ms, "http", "header_ms"),
+            ms_text(write, serve->write_ms, "core", "write_ms"), body,
             memory_text(memory, serve->memory != 0 ? serve->memory
                                                    : limit_named("core", "memory_max_bytes")));
 }

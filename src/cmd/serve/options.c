@@ -109,6 +109,13 @@ const struct option serve_options[] = {
      AT(body_ms),
      .never = true,
      .help = "for each KiB of a request's body; default 30s"},
+    {.name = "write-timeout",
+     .kind = OPTION_MS,
+     .value_name = "TIME",
+     AT(write_ms),
+     .never = true,
+     .help = "reset a connection whose client takes less than a KiB of the answer in this time; "
+             "default 30s"},
     {.name = "max-body",
      .kind = OPTION_SIZE,
      .value_name = "SIZE",

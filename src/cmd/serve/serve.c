@@ -302,6 +302,7 @@ static int serve_start(struct serve *serve)
     weir_http_service(serve->app, serve->urls, &serve->service);
     serve->service.user = serve;
     serve->service.on_loop_start = on_loop_start;
+    serve->service.write_ms = serve->write_ms;
     serve->service.overload = (enum weir_overload)serve->overload;
     serve->service.conns_max = share(serve, serve->conns);
     serve->service.accept_rate = share(serve, serve->accept_rate);

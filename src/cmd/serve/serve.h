@@ -18,7 +18,7 @@ struct serve {
     const char *backend, *features, *access_log, *ctl;
     int shape, spread, access_format, overload;
     uint32_t loops, max_conns, accept_rate, verbose;
-    uint32_t idle_ms, header_ms, body_ms, drain_ms;
+    uint32_t idle_ms, header_ms, body_ms, write_ms, drain_ms;
     uint64_t max_body, memory;
     bool pin, listing, hidden, symlinks, no_precompressed, quiet;
 
