@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Every manual page is well formed, and every page that one points to exists.
+# Every manual page is well formed, and every page that one points to exists. Whatever these headers
+# declare has a page that names it.
 . "$(dirname "$0")/lib.sh"
 
 pages=("$WEIR_SOURCE"/docs/man/*.[1-8])
@@ -15,5 +16,17 @@ for page in "${pages[@]}"; do
             fail "$(basename "$page") points to $name($section), which does not exist" ;;
         esac
     done < <(sed -n 's/^\.Xr \([^ ]*\) \([1-8]\).*/\1 \2/p' "$page")
+done
+for header in address error filter frame http view; do
+    # Without comments: they name functions too.
+    functions=$(sed -e 's,/\*.*\*/,,' -e '\,/\*,,\,\*/,d' "$WEIR_SOURCE/include/weir/$header.h" |
+        grep -v '^typedef' | grep -oE '\bweir_[a-z][a-z0-9_]*\(' | tr -d '(' | sort -u)
+    [ -n "$functions" ] || fail "weir/$header.h declares nothing"
+    for function in $functions; do
+        case $function in
+        weir__*) continue ;;
+        esac
+        grep -qE "^\.Nm $function( ,)?\$" "${pages[@]}" || fail "no page for $function of weir/$header.h"
+    done
 done
 echo "${#pages[@]} pages"
