@@ -29,21 +29,23 @@ target_link_libraries(weir_sim PRIVATE weir_objects -Wl,-z,norelro)
 target_link_options(weir_sim PRIVATE ${sim_wraps}
   -Wl,-T,${CMAKE_CURRENT_SOURCE_DIR}/sim/state.ld)
 
-# A slice for each program, from seeds that begin where the commit says; programs/NAME.c defines the
-# program NAME.
+# A slice for each program, from seeds that begin where the commit says.
 if(WEIR_SANITIZE)
   set(sim_slice_seeds 400)
 else()
   set(sim_slice_seeds 6000)
 endif()
-set(sim_run ${CMAKE_CURRENT_SOURCE_DIR}/sim/run)
 file(GLOB sim_programs CONFIGURE_DEPENDS sim/programs/*.c)
 foreach(source ${sim_programs})
-  cmake_path(GET source STEM name)
-  add_test(NAME sim.${name} COMMAND ${sim_run} --program ${name} --seeds ${sim_slice_seeds})
-  weir_test_properties(sim.${name} ${source} sim 300)
-  set_property(TEST sim.${name} APPEND PROPERTY ENVIRONMENT WEIR_BUILD=${PROJECT_BINARY_DIR})
-  set_property(TEST sim.${name} PROPERTY PROCESSORS 2)
+  file(STRINGS ${source} definitions REGEX "^SIM_PROGRAM\\(")
+  foreach(definition ${definitions})
+    string(REGEX REPLACE "^SIM_PROGRAM\\(([a-z0-9_]+).*$" "\\1" name "${definition}")
+    add_test(NAME sim.${name}
+      COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/sim/run --program ${name} --seeds ${sim_slice_seeds})
+    weir_test_properties(sim.${name} ${source} sim 300)
+    set_property(TEST sim.${name} APPEND PROPERTY ENVIRONMENT WEIR_BUILD=${PROJECT_BINARY_DIR})
+    set_property(TEST sim.${name} PROPERTY PROCESSORS 2)
+  endforeach()
 endforeach()
 
 # The same seeds give the same events, within a process's children and from process to process.

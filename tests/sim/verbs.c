@@ -32,11 +32,16 @@ uint64_t bytes_sum(const struct iovec *iov, unsigned count)
 
 /* --- sockets ---------------------------------------------------------------------------------- */
 
-static int send_error(void)
+/* Soft errors of the path leave the connection as it is; the others end it: tcp(7). */
+static int send_error(struct sim_sock *sock)
 {
-    static const int errors[] = {EHOSTUNREACH, ENETUNREACH, ETIMEDOUT,
-                                 ENOBUFS,      ECONNRESET,  ECONNABORTED};
-    return errors[chance(sizeof(errors) / sizeof(*errors))];
+    static const int errors[] = {EHOSTUNREACH, ENETUNREACH, ETIMEDOUT, ECONNRESET};
+    int error = errors[chance(sizeof(errors) / sizeof(*errors))];
+    record("send fails", sock->id, error, 0);
+    if (error == ETIMEDOUT || error == ECONNRESET)
+        sock_break(sock, error);
+    sock->error = 0; /* told now */
+    return error;
 }
 
 static size_t total(const struct iovec *iov, unsigned count)
@@ -52,11 +57,8 @@ int try_send(struct sim_io *sio, struct sim_sock *sock, const struct iovec *iov,
     size_t left = total(iov, count), asked = left;
     int sent = 0;
     sio->io.stats.syscalls++;
-    if (sock->state == SOCK_OPEN && !sock->dead && fault(SIM_FAULT_SEND_ERROR, OP_SEND)) {
-        int error = send_error();
-        record("send fails", sock->id, error, 0);
-        return -error;
-    }
+    if (sock->state == SOCK_OPEN && !sock->dead && fault(SIM_FAULT_SEND_ERROR, OP_SEND))
+        return -send_error(sock);
     if (left > 1 && fault(SIM_FAULT_SHORT_WRITE, OP_SEND))
         left = chance_size(left);
     if (left == 0)
