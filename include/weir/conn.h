@@ -66,10 +66,10 @@ static inline bool weir_conn_is(weir_conn a, weir_conn b)
 }
 
 /* Queues bytes; they leave at the flush after the handler. Borrowed bytes (weir_bytes, weir_str)
- * are copied now; a received view only as far as the kernel does not take it at once; static and
- * lent ones never. 0, WEIR_SEND_WAIT, or an error with nothing queued: WEIR_EGONE, WEIR_EFULL
- * (beyond the hard cap; with WEIR_FULL_CLOSE the connection is closed), WEIR_ETORN, WEIR_EMISUSE
- * after weir_finish or weir_close. */
+ * are copied now; a received view only as far as the kernel does not take it at once; static (of
+ * 256 bytes or more) and lent ones never. 0, WEIR_SEND_WAIT, or an error with nothing queued:
+ * WEIR_EGONE, WEIR_EFULL (beyond the hard cap; with WEIR_FULL_CLOSE the connection is closed),
+ * WEIR_ETORN, WEIR_EMISUSE after weir_finish or weir_close. */
 WEIR_API WEIR_MUST_CHECK int weir_send(weir_conn conn, weir_view view);
 /* The same for several views, all or none. At most 64. */
 WEIR_API WEIR_MUST_CHECK int weir_sendv(weir_conn conn, const weir_view *views, unsigned count);

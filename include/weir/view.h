@@ -46,8 +46,9 @@ static inline weir_view weir_str(const char *text)
     return weir_bytes(text, strlen(text));
 }
 
-/* Bytes that never change and live as long as the program (at most 4 GiB - 1): never copied, and
- * not counted against a connection's output limits. */
+/* Bytes that never change and live as long as the program (at most 4 GiB - 1): not copied, and not
+ * counted against a connection's output limits, but for pieces of less than 256 bytes, which cost
+ * less to copy than to refer to. */
 static inline weir_view weir_static(const void *data, size_t size)
 {
     weir_view view = {data, (uint32_t)size, (uint32_t)WEIR_OWNER_STATIC << WEIR_OWNER_SHIFT};

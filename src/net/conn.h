@@ -145,7 +145,10 @@ struct source { /* what does not fit a segment */
     int fds[LIMIT_FDS_MAX];
 };
 
-enum { OUTPUT_FIRST = 4 };
+enum {
+    OUTPUT_FIRST = 4,
+    OUTPUT_COPY_BELOW = 256 /* a reference costs more than copying a few bytes */
+};
 
 /* An ordered queue of segments: what waits for the wire, or for a filter. */
 struct output {

@@ -313,7 +313,6 @@ static int output_reference(weir_loop *loop, struct conn *c, struct output *out,
 
 int output_view(weir_loop *loop, struct conn *c, struct output *out, weir_view view, bool forced)
 {
-    enum { COPY_BELOW = 256 }; /* a reference costs more than copying a few bytes */
     unsigned owner = view.owner >> WEIR_OWNER_SHIFT;
     if (owner == WEIR_OWNER_NONE)
         return WEIR_ENOMEM;
@@ -324,9 +323,9 @@ int output_view(weir_loop *loop, struct conn *c, struct output *out, weir_view v
     }
     /* A long queue takes no more references: copies share a segment. */
     bool copied = owner == WEIR_OWNER_CALLER || owner == WEIR_OWNER_KEPT ||
-                  (owner == WEIR_OWNER_STATIC && view.size < COPY_BELOW) ||
+                  (owner == WEIR_OWNER_STATIC && view.size < OUTPUT_COPY_BELOW) ||
                   (owner == WEIR_OWNER_BLOCK &&
-                   (view.size < COPY_BELOW || out->count > LIMIT_SEGMENTS_MAX / 2));
+                   (view.size < OUTPUT_COPY_BELOW || out->count > LIMIT_SEGMENTS_MAX / 2));
     if (copied)
         return output_copy(loop, c, out, view.data, view.size, forced);
     return output_reference(loop, c, out, view, owner);

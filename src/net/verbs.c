@@ -41,7 +41,8 @@ static int queued(weir_loop *loop, struct conn *c, const struct output *out)
 static bool counted(weir_view view)
 {
     unsigned owner = view.owner >> WEIR_OWNER_SHIFT;
-    return owner != WEIR_OWNER_STATIC && owner != WEIR_OWNER_LENT;
+    return owner != WEIR_OWNER_LENT &&
+           (owner != WEIR_OWNER_STATIC || view.size < OUTPUT_COPY_BELOW);
 }
 
 /* A lent view that was refused is given back: the caller will not send it again. */
