@@ -1,0 +1,149 @@
+/* Deadlines: none is early, none is lost. Times are those of the loop, taken once a turn. A
+ * deadline counts in whole milliseconds, of which the first had begun: it may be two late. */
+#include "sim/check/check_in.h"
+
+enum {
+    LATE_MS = 4,
+    FIRST_BYTE_MS = 10000,
+    CONNECT_MS = 10000,
+    IDLE_MS = 60000,
+    WRITE_MS = 30000,
+    LINGER_MS = 2000
+};
+
+static uint64_t span_ns(uint32_t ms, uint32_t otherwise)
+{
+    if (ms == WEIR_OFF)
+        return WEIR_NEVER / 4;
+    return (uint64_t)(ms != 0 ? ms : otherwise) * WEIR_MS;
+}
+
+static weir_time later(weir_time a, weir_time b)
+{
+    return a > b ? a : b;
+}
+
+void conn_activity(struct check_conn *cc, weir_time now)
+{
+    weir_conn_stats s;
+    if (weir_conn_stats_get(cc->conn, &s) != 0)
+        return;
+    if (!cc->frozen && weir_conn_state(cc->conn) > WEIR_CONN_PAUSED) {
+        cc->frozen = true; /* what is still sent and received does not count any more */
+        cc->active_ns = later(cc->read_ns, cc->write_ns);
+    }
+    if (s.received_bytes != cc->seen_received)
+        cc->read_ns = now;
+    if (s.sent_bytes != cc->seen_sent)
+        cc->write_ns = now;
+    if (s.unsent_bytes == 0)
+        cc->unsent_ns = 0;
+    else if (cc->unsent_ns == 0)
+        cc->unsent_ns = now;
+    if (s.unsent_bytes == 0 || s.sent_bytes >= cc->stuck_bytes + cc->side->cl->progress_bytes ||
+        cc->stuck_ns == 0) {
+        cc->stuck_ns = now;
+        cc->stuck_bytes = s.sent_bytes;
+    }
+    cc->seen_received = s.received_bytes;
+    cc->seen_sent = s.sent_bytes;
+}
+
+/* Whether the first byte has come, so that idle time counts. */
+static bool began(const struct check_conn *cc)
+{
+    return cc->client || cc->seen_received != 0 ||
+           (cc->side->service.server_first && cc->seen_sent != 0);
+}
+
+static void not_lost(const struct check_conn *cc, weir_time from, uint64_t span, weir_time now,
+                     const char *which)
+{
+    weir_time due = from + span + LATE_MS * WEIR_MS + cc->side->cl->slack_ns;
+    check_that(span >= WEIR_NEVER / 4 || now < due, "K7.late",
+               "%s: ended by its %s deadline, %llu ms after its cause; it lives after %llu",
+               check_name(cc), which, (unsigned long long)(span / WEIR_MS),
+               (unsigned long long)((now - from) / WEIR_MS));
+}
+
+void conn_deadlines(struct check_conn *cc, weir_time now)
+{
+    const weir_service *s = &cc->side->service;
+    /* A loop that was held or slept too long handles what is due in its next turn: judged is what
+     * was due already when the turn before this one ended. */
+    weir_time then = cc->side->cl->turned_ns;
+    if (now > then)
+        now = then;
+    if (cc->opens == 0) {
+        if (cc->client && s->filters == NULL && !cc->close_called && !cc->abort_called)
+            not_lost(cc, cc->made_ns, span_ns(s->connect_ms, CONNECT_MS), now, "connect");
+        return;
+    }
+    if (cc->stats.unsent_bytes != 0 && !cc->abort_called)
+        not_lost(cc, cc->stuck_ns, 2 * span_ns(s->write_ms, WRITE_MS), now, "write");
+    if (cc->close_called || cc->refused || cc->abort_called) {
+        if (cc->stats.unsent_bytes == 0 && cc->pulls == 0)
+            not_lost(cc, later(cc->closing_ns, cc->write_ns),
+                     span_ns(s->write_ms, WRITE_MS) + span_ns(s->linger_ms, LINGER_MS), now,
+                     "linger");
+        return;
+    }
+    if (weir_conn_state(cc->conn) > WEIR_CONN_PAUSED)
+        return; /* weir is closing it */
+    if (!began(cc))
+        not_lost(cc, cc->opened_ns, span_ns(s->first_byte_ms, FIRST_BYTE_MS), now, "first byte");
+    else if (!cc->piped && cc->side->cl->stats.budget_pauses == 0)
+        not_lost(cc, later(cc->read_ns, cc->write_ns), span_ns(s->idle_ms, IDLE_MS), now, "idle");
+}
+
+static void not_early(const struct check_conn *cc, weir_time from, uint64_t span, weir_time now,
+                      const char *which)
+{
+    check_that(span < WEIR_NEVER / 4, "K7.off", "%s: no %s deadline, which is off; it ended by it",
+               check_name(cc), which);
+    check_that(now >= from + span, "K7.early",
+               "%s: its %s deadline not before %llu us; it passed after %llu", check_name(cc),
+               which, (unsigned long long)(span / WEIR_US),
+               (unsigned long long)((now - from) / WEIR_US));
+}
+
+void conn_deadline_end(struct check_conn *cc, weir_time now)
+{
+    const weir_service *s = &cc->side->service;
+    weir_time active = cc->frozen ? cc->active_ns : later(cc->read_ns, cc->write_ns);
+    switch (cc->closing_why) {
+    case WEIR_DEADLINE_CONNECT:
+        check_that(cc->opens == 0, "K7.which", "%s: connecting took too long before on_open; after",
+                   check_name(cc));
+        not_early(cc, cc->made_ns, span_ns(s->connect_ms, CONNECT_MS), now, "connect");
+        break;
+    case WEIR_DEADLINE_FIRST_BYTE:
+        not_early(cc, cc->made_ns, span_ns(s->first_byte_ms, FIRST_BYTE_MS), now, "first byte");
+        break;
+    case WEIR_DEADLINE_IDLE:
+        not_early(cc, active, span_ns(s->idle_ms, IDLE_MS), now, "idle");
+        break;
+    case WEIR_DEADLINE_WRITE:
+        not_early(cc, cc->unsent_ns != 0 ? cc->unsent_ns : cc->opened_ns,
+                  span_ns(s->write_ms, WRITE_MS), now, "write");
+        break;
+    case WEIR_DEADLINE_LINGER:
+        not_early(cc, cc->opened_ns, span_ns(s->linger_ms, LINGER_MS), now, "linger");
+        break;
+    default:
+        check_broke("K7.which", "%s: a deadline of its own; %d", check_name(cc), cc->closing_why);
+    }
+}
+
+void conn_idle_event(struct check_conn *cc, enum weir_idle which, weir_time now)
+{
+    const weir_service *s = &cc->side->service;
+    uint32_t ms = which == WEIR_IDLE_READER   ? s->reader_idle_ms
+                  : which == WEIR_IDLE_WRITER ? s->writer_idle_ms
+                                              : s->both_idle_ms;
+    weir_time from = which == WEIR_IDLE_READER   ? cc->read_ns
+                     : which == WEIR_IDLE_WRITER ? cc->write_ns
+                                                 : later(cc->read_ns, cc->write_ns);
+    not_early(cc, later(from, cc->told_ns[which]), span_ns(ms, WEIR_OFF), now, "on_idle");
+    cc->told_ns[which] = now;
+}
