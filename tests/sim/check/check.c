@@ -62,7 +62,10 @@ static void reset_check(const struct check_conn *cc)
     if (cc->killed || cc->end.why != WEIR_WHY_PEER_RESET || peer == NULL || cc->side->loose ||
         cc->piped || peer->killed || sim_can_break())
         return;
-    check_that(peer->end.why != WEIR_WHY_PEER_RESET && peer->end.why != WEIR_WHY_PEER_FINISHED,
+    /* One that closed in order, but could not get rid of all that it had to send, resets too. */
+    bool torn = peer->seen_sent < stream_total(&peer->out);
+    check_that(peer->end.why != WEIR_WHY_PEER_RESET &&
+                   (peer->end.why != WEIR_WHY_PEER_FINISHED || torn),
                "K10.reset", "%s: no reset (%s) without a cause; %s ended by reason %d",
                check_name(cc), weir_error_name(cc->end.error), check_name(peer), peer->end.why);
 }
@@ -261,6 +264,8 @@ void check_turn(struct check_loop *cl)
     if (check_random(cl->check, 4) == 0)
         stale_check(cl);
     cl->turned_ns = now;
+    cl->turns_ns[cl->turn++ % CHECK_TURNS] = now;
+    cl->judged_ns = cl->turn < CHECK_TURNS ? 0 : cl->turns_ns[cl->turn % CHECK_TURNS];
     if (entered)
         weir_loop_enter(former);
 }

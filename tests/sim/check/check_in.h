@@ -6,7 +6,7 @@
 
 #include "sim/check/check.h"
 
-enum { CHECK_STALE = 64, CHECK_LOOPS = 64, CHECK_NOISE = 1 << 16 };
+enum { CHECK_STALE = 64, CHECK_LOOPS = 64, CHECK_TURNS = 5, CHECK_NOISE = 1 << 16 };
 
 struct check {
     uint64_t state; /* of check_random */
@@ -30,7 +30,10 @@ struct check_loop {
     weir_conn stale[CHECK_STALE];
     unsigned stale_count;
     weir_time turned_ns;
-    uint64_t slack_ns; /* what cannot be judged more exactly */
+    weir_time turns_ns[CHECK_TURNS]; /* of the last turns */
+    unsigned turn;
+    weir_time judged_ns; /* the oldest of them: what was due then has happened */
+    uint64_t slack_ns;   /* what cannot be judged more exactly */
     weir_loop_options options;
     weir_loop_stats stats;
     uint64_t idle_turns, idle_sleeps;

@@ -69,23 +69,27 @@ static void not_lost(const struct check_conn *cc, weir_time from, uint64_t span,
 void conn_deadlines(struct check_conn *cc, weir_time now)
 {
     const weir_service *s = &cc->side->service;
-    /* A loop that was held or slept too long handles what is due in its next turn: judged is what
-     * was due already when the turn before this one ended. */
-    weir_time then = cc->side->cl->turned_ns;
+    /* A loop that was held or slept too long handles what is due in its next turns, one thing of a
+     * connection (the events of on_idle come first) in each. */
+    weir_time then = cc->side->cl->judged_ns;
+    uint64_t write_ns = span_ns(s->write_ms, WRITE_MS);
+    if (now > cc->side->cl->turned_ns + write_ns && sim_fault_on(SIM_FAULT_STALL))
+        cc->stuck_ns = now; /* intervals of progress end when the loop looks */
     if (now > then)
         now = then;
+    if (weir_conn_state(cc->conn) == WEIR_CONN_CLOSING)
+        return; /* its operations are being ended */
     if (cc->opens == 0) {
         if (cc->client && s->filters == NULL && !cc->close_called && !cc->abort_called)
             not_lost(cc, cc->made_ns, span_ns(s->connect_ms, CONNECT_MS), now, "connect");
         return;
     }
     if (cc->stats.unsent_bytes != 0 && !cc->abort_called)
-        not_lost(cc, cc->stuck_ns, 2 * span_ns(s->write_ms, WRITE_MS), now, "write");
+        not_lost(cc, cc->stuck_ns, 2 * write_ns, now, "write");
     if (cc->close_called || cc->refused || cc->abort_called) {
         if (cc->stats.unsent_bytes == 0 && cc->pulls == 0)
             not_lost(cc, later(cc->closing_ns, cc->write_ns),
-                     span_ns(s->write_ms, WRITE_MS) + span_ns(s->linger_ms, LINGER_MS), now,
-                     "linger");
+                     write_ns + span_ns(s->linger_ms, LINGER_MS), now, "linger");
         return;
     }
     if (weir_conn_state(cc->conn) > WEIR_CONN_PAUSED)

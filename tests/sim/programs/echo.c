@@ -14,7 +14,7 @@ struct echo {
     unsigned whole, parts; /* clients that got everything, or less */
     struct echo_host {
         struct echo *run;
-        unsigned clients, ended, tries;
+        unsigned living, at_once, tries;
     } hosts[CLIENT_HOSTS];
 };
 
@@ -253,7 +253,7 @@ static void client_data(struct check_conn *cc, weir_view in)
     client_waits(cc, 40);
 }
 
-static void client_begin(struct check_side *side, struct echo_host *host);
+static void host_go_on(struct check_side *side);
 
 static void client_close(struct check_conn *cc)
 {
@@ -261,12 +261,13 @@ static void client_close(struct check_conn *cc)
     struct echo_host *host = c->host;
     struct echo *run = host->run;
     bool whole = c->left == 0 && cc->received == stream_total(&cc->out);
+    sim_note("connection %u ended: %s", cc->number, whole ? "whole" : "in part");
     if (whole)
         run->whole++;
     else
         run->parts++;
     sim_check(whole || !run->patient || c->goodbye != FINISH || sim_can_break() ||
-                  sim_fault_on(SIM_FAULT_NO_MEMORY) || cc->side->cl == NULL,
+                  sim_fault_on(SIM_FAULT_NO_MEMORY),
               "echo.whole: all of %llu bytes came back; %llu (reason %d, %s)",
               (unsigned long long)stream_total(&cc->out), (unsigned long long)cc->received,
               cc->end.why, weir_error_name(cc->end.error));
@@ -274,30 +275,38 @@ static void client_close(struct check_conn *cc)
         check_timer_cancel(c->timer);
     free(c);
     cc->note = NULL;
-    host->ended++;
-    if (host->tries != 0)
-        client_begin(cc->side, host);
-    else if (host->ended == host->clients)
-        prog_stop(cc->side->cl);
+    host->living--;
+    sim_note("%u live, %u to come", host->living, host->tries);
+    host_go_on(cc->side);
 }
 
-static void client_begin(struct check_side *side, struct echo_host *host)
+/* False: it could not even begin. */
+static bool client_begin(struct check_side *side, struct echo_host *host)
 {
     int error;
     struct client *c = calloc(1, sizeof *c);
     struct check *check = host->run->check;
     c->host = host;
-    c->left = check_random(check, 1ull << (4 + check_random(check, 15)));
+    c->left = prog_size(check);
     c->goodbye = check_random(check, 3) != 0 ? FINISH : check_random(check, 2) != 0 ? CLOSE : TEAR;
     host->tries--;
-    host->clients++;
     if (check_connect(side, host->run->url, c, &error) != NULL)
-        return;
+        return true;
     sim_check(sim_can_break() || sim_fault_on(SIM_FAULT_NO_MEMORY) ||
                   sim_fault_on(SIM_FAULT_SOCKET_ERROR) || sim_fault_on(SIM_FAULT_PORTS),
               "K11.connect: a connection while nothing is scarce; %s", weir_error_name(error));
     free(c);
-    host->clients--;
+    return false;
+}
+
+/* As many at a time as there are to be; the loop ends with the last one. */
+static void host_go_on(struct check_side *side)
+{
+    struct echo_host *host = side->note;
+    while (host->living < host->at_once && host->tries != 0)
+        host->living += client_begin(side, host);
+    if (host->living == 0)
+        prog_stop(side->cl);
 }
 
 static int client_main(void *arg)
@@ -319,15 +328,12 @@ static int client_main(void *arg)
     if (run->patient)
         side->service.read_on = WEIR_READ_ALWAYS;
     host->tries = (unsigned)sim_size(20);
-    unsigned at_once = (unsigned)sim_size(host->tries);
+    host->at_once = (unsigned)sim_size(host->tries);
+    side->note = host;
     prog_enter(cl);
-    for (unsigned i = 0; i < at_once && host->tries != 0; i++)
-        client_begin(side, host);
+    host_go_on(side);
     prog_leave();
-    if (host->ended < host->clients)
-        prog_run(cl);
-    else
-        check_loop_free(cl);
+    prog_run(cl);
     return 0;
 }
 
@@ -350,7 +356,7 @@ static void run(void)
     sim_sleep(sim_size(20) * WEIR_S);
     sim_faults_stop();
     for (unsigned i = 0; i < count; i++)
-        prog_wait(hosts[i], 600 * WEIR_S);
+        prog_wait(hosts[i], 3000 * WEIR_S);
     prog_end(server);
     sim_note("%u clients got everything back, %u less", run->whole, run->parts);
     check_end(run->check);

@@ -90,11 +90,13 @@ weir_loop_options prog_options(bool patient)
 /* Of no deadline, a short or a long one. */
 static uint32_t span_ms(bool patient, uint32_t least)
 {
+    /* Only a deadline ends the wait for a peer that is gone without a word. */
+    uint32_t off = sim_can_break() ? 0 : WEIR_OFF;
     if (patient)
-        return sim_chance(1, 2) ? WEIR_OFF : 0;
+        return sim_chance(1, 2) ? off : 0;
     switch (sim_random(4)) {
     case 0:
-        return WEIR_OFF;
+        return off;
     case 1:
         return 0;
     default:
@@ -127,6 +129,12 @@ void prog_service(weir_service *s, const weir_loop_options *options, bool patien
         s->both_idle_ms = (uint32_t)sim_between(5, 300);
     if (!patient && sim_chance(1, 4))
         s->read_on = WEIR_READ_ALWAYS;
+}
+
+size_t prog_size(struct check *check)
+{
+    unsigned most = sim_fault_on(SIM_FAULT_SMALL_WINDOW) ? 10 : 15;
+    return (size_t)check_random(check, 1ull << (4 + check_random(check, most)));
 }
 
 const char *prog_url(char *text, size_t size, unsigned host, unsigned port)

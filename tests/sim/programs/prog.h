@@ -24,6 +24,8 @@ weir_loop_options prog_options(bool patient);
  * peer who only is slow does not meet. */
 void prog_service(weir_service *service, const weir_loop_options *options, bool patient);
 
+/* How much a client sends: of any order of magnitude, as the network bears it. */
+size_t prog_size(struct check *check);
 /* "tcp://ADDRESS:PORT" of the host with this address (10.0.0.N); of another network in reality. */
 const char *prog_url(char *text, size_t size, unsigned host, unsigned port);
 /* Makes a host 10.0.0.N. */
