@@ -3,7 +3,7 @@
  * leaves early, each gets back all that it sent. */
 #include <stdlib.h>
 
-#include "sim/programs/prog.h"
+#include "sim/check/prog.h"
 
 enum { PORT = 7000, CLIENT_HOSTS = 3 };
 

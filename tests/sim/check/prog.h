@@ -1,5 +1,5 @@
 /* What the programs share: a checked loop on a host, its end, addresses that exist in both worlds.
- * A program runs under simulation, and with PROGRAM.real on a real kernel: see real.c. */
+ * A program runs under simulation, and with sim.real on real kernels: see real/real.c. */
 #ifndef WEIR_TESTS_SIM_PROG_H
 #define WEIR_TESTS_SIM_PROG_H
 

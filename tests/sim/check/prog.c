@@ -1,4 +1,4 @@
-#include "sim/programs/prog.h"
+#include "sim/check/prog.h"
 
 #include <signal.h>
 #include <stdio.h>
