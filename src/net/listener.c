@@ -353,6 +353,8 @@ void listener_stop(weir_loop *loop, struct listener *l)
         listener_free(loop, l);
         return;
     }
+    if (l->closing && loop->net->stopping)
+        listener_cancel(loop, l); /* unless it was asked already */
     if (l->closing || (l->stopping && !loop->net->stopping))
         return;
     l->stopping = true;

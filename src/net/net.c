@@ -108,6 +108,7 @@ bool net_end(weir_loop *loop)
             return false;
         }
         conn_each(net, abort_each, NULL);
+        listeners_stop(loop); /* a cancel that was refused is asked again: no timer runs here */
         net_turn(loop);
         loop->io->ops->wait(loop->io, 5 * (int64_t)WEIR_MS);
         while (loop->io->ops->next(loop->io, &event) != 0)
