@@ -115,14 +115,21 @@ static void connect_again(struct sim_event *event)
     connect_now(op);
 }
 
-/* One that was canceled before it was submitted is canceled at once, or does all the same. */
+/* One that was canceled before it was submitted is canceled at once, or finds something to do at
+ * once and does that first. */
 static void op_start(struct sim_op *op)
 {
+    bool race = op->canceling && op->kind != IO_OP_CONNECT && op->sock != NULL &&
+                fault(SIM_FAULT_CANCEL_RACE, OP_CANCEL);
     op->state = OP_STATE_RUNS;
-    if (op->canceling && op->kind != IO_OP_CLOSE && !fault(SIM_FAULT_CANCEL_RACE, OP_CANCEL)) {
-        op_complete(op, -ECANCELED, 0, NULL, 0);
-        return;
+    if (race) {
+        op_attach(op);
+        race = op->in_ready;
     }
+    if (op->canceling && !race)
+        op_complete(op, -ECANCELED, 0, NULL, 0);
+    if (op->canceling)
+        return;
     switch (op->kind) {
     case IO_OP_CLOSE:
         close_now(op);
@@ -301,6 +308,8 @@ static void harvest(struct sim_io *sio)
             continue; /* it stays ready, so that the next wait does not sleep */
         op_unready(op);
         op_go(op);
+        if (op->attached && op->canceling) /* it came first, but it ends */
+            op_complete(op, -ECANCELED, 0, NULL, 0);
         if (op->attached && op_can(op))
             op_ready(op);
     }
