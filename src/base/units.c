@@ -7,7 +7,7 @@
 
 #include <weir/error.h>
 
-enum { FRACTION_DIGITS = 9, QUOTED_BYTES = 64 };
+enum { FRACTION_DIGITS = 9, QUOTED_BYTES = 64, EXPECTED_BYTES = 16 };
 
 /* A decimal number as it is written: whole + fraction / scale. */
 struct decimal {
@@ -60,8 +60,12 @@ static int read_decimal(const char **at, struct decimal *decimal, const char *wr
                         struct text *why)
 {
     int digits = read_digits(*at, &decimal->whole);
-    if (digits == 0)
-        return refuse(why, written, "a number was expected at \"%.16s\"", *at);
+    if (digits == 0) {
+        int result = refuse(why, written, "a number was expected at ");
+        if (why != NULL)
+            text_add_json_bytes(why, *at, strnlen(*at, EXPECTED_BYTES));
+        return result;
+    }
     if (digits < 0)
         return refuse(why, written, "the number is too large");
     *at += digits;
