@@ -96,12 +96,16 @@ function(weir_add_nth source)
 endfunction()
 
 # With libFuzzer the target is a fuzzer; otherwise it is a test that feeds it every file of
-# fuzz/corpus/THING, so that an input that once broke something stays tested everywhere.
+# fuzz/corpus/THING, so that an input that once broke something stays tested everywhere. A line
+# "fuzz-with: src/cmd/option.c" at its head names sources that the library does not have.
 function(weir_add_fuzz source)
   cmake_path(GET source STEM name)
   set(folder ${CMAKE_CURRENT_SOURCE_DIR}/fuzz)
   string(REGEX REPLACE "^fuzz_" "" thing ${name})
-  add_executable(${name} ${source})
+  file(STRINGS ${source} with LIMIT_INPUT 2000 REGEX "fuzz-with: ")
+  string(REGEX MATCHALL "src/[a-z0-9_/]+\\.c" with "${with}")
+  list(TRANSFORM with PREPEND ${PROJECT_SOURCE_DIR}/)
+  add_executable(${name} ${source} ${with})
   target_link_libraries(${name} PRIVATE weir_objects)
   if(WEIR_FUZZ)
     target_link_options(${name} PRIVATE -fsanitize=fuzzer)

@@ -66,6 +66,13 @@ stage_clang() {
     else
         note clang failed build "build/clang does not build"
     fi
+    echo "== clang: fuzz targets, a few inputs each"
+    if ! { configure fuzz -DWEIR_TESTS=ON && compile fuzz weir_fuzz; }; then
+        note clang failed fuzz "build/fuzz does not build"
+        return
+    fi
+    "$root/tools/fuzz.sh" all --runs 4000 --results "$results/notes.tsv" ||
+        echo "fuzz: see build/fuzz/found"
 }
 
 stage_lint() {
