@@ -156,8 +156,8 @@ static int64_t sleep_ns(weir_loop *loop, weir_time deadline)
     weir_time due = loop_timers_due(loop);
     if (deadline < due)
         due = deadline;
-    if (due <= loop->now_ns || (loop->net_busy != NULL && loop->net_busy(loop)) ||
-        !list_empty(&loop->ready) ||
+    if (due <= loop->now_ns || loop->ops_cancels_owed != 0 ||
+        (loop->net_busy != NULL && loop->net_busy(loop)) || !list_empty(&loop->ready) ||
         atomic_load_explicit(&loop->signals_pending, memory_order_relaxed) != 0)
         return 0;
     if (due == WEIR_NEVER)
@@ -236,6 +236,8 @@ int weir_loop_turn(weir_loop *loop, weir_time deadline)
     loop_ready_run(loop);
     if (loop->net_turn != NULL)
         loop->net_turn(loop);
+    if (loop->ops_cancels_owed != 0)
+        loop_ops_cancel_again(loop);
     loop->counters.turns++;
     stall_check(loop);
     if (loop->embedded)
@@ -282,11 +284,14 @@ static bool drain_operations(weir_loop *loop)
             canceled = true;
             loop_files_cancel(loop);
         }
+        if (loop->ops_cancels_owed != 0)
+            loop_ops_cancel_again(loop);
         loop->io->ops->wait(loop->io, (int64_t)WEIR_MS * 5);
         loop_clock(loop);
         while (loop->io->ops->next(loop->io, &event) != 0)
             loop->hooks[IO_TOKEN_OWNER(event.token) % LOOP_OWNERS].event(loop, &event);
-        loop_timers_run(loop);
+        /* No timers: a program's own must not fire into what it has given up, nor begin new
+         * operations for ever. */
         if (loop->net_turn != NULL)
             loop->net_turn(loop);
         waited_ns = weir__clock_now_ns() - began_ns;
@@ -393,7 +398,7 @@ weir_time weir_loop_due(const weir_loop *loop)
     if (loop == NULL)
         return WEIR_NEVER;
     if ((loop->net_busy != NULL && loop->net_busy((weir_loop *)(uintptr_t)loop)) ||
-        !list_empty(&loop->ready))
+        !list_empty(&loop->ready) || loop->ops_cancels_owed != 0)
         return 0;
     return loop_timers_due(loop);
 }

@@ -71,6 +71,7 @@ struct weir_loop {
     void (*coroutines_stop)(weir_loop *loop);
     bool coroutines_ending;           /* every wait is canceled */
     struct slab ops;                  /* struct loop_op */
+    uint32_t ops_cancels_owed;        /* of them, to be canceled in the next turn */
     struct loop_pending *timers_root; /* precise timers: a pairing heap */
     struct list signals;              /* struct weir_watch of weir_signal */
     _Atomic uint64_t signals_pending;
@@ -166,6 +167,7 @@ struct loop_op {
     uint32_t kind; /* enum io_op: POLL or FILE */
     uint32_t slot;
     bool canceled, in_flight;
+    bool cancel_owed; /* the back end had no room for the cancel */
     void *arg;
     union {
         weir_watch *watch;
@@ -180,6 +182,8 @@ int loop_ops_init(weir_loop *loop);
 void loop_ops_end(weir_loop *loop);
 /* Cancels the polls that nobody has: their watches see nothing more. */
 void loop_ops_abandon(weir_loop *loop);
+/* Asks again for the cancels for which the back end had no room. */
+void loop_ops_cancel_again(weir_loop *loop);
 /* Asks for the end of every file operation. */
 void loop_files_cancel(weir_loop *loop);
 /* weir_loop_free, which says what came of it: WEIR_ETIMEDOUT when something did not end in time; it

@@ -110,6 +110,25 @@ void loop_file_cancel(weir_loop *loop, uint64_t token)
         loop->io->ops->cancel(loop->io, fd, token);
 }
 
+/* Where the back end has no room to ask, it is asked again in the next turn: the record lives until
+ * the operation's end has come. */
+static void op_cancel(weir_loop *loop, struct loop_op *op)
+{
+    int result = loop->io->ops->cancel(loop->io, &op->fd, op_token(op));
+    op->cancel_owed = result == -ENOMEM || result == -ENOBUFS;
+    loop->ops_cancels_owed += op->cancel_owed;
+}
+
+void loop_ops_cancel_again(weir_loop *loop)
+{
+    loop->ops_cancels_owed = 0;
+    for (uint32_t slot = 0; slot < loop->ops.chunk_count << loop->ops.chunk_records_log2; slot++) {
+        struct loop_op *op = slab_at(&loop->ops, slot);
+        if (slab_living(&loop->ops, slot) && op->cancel_owed)
+            op_cancel(loop, op);
+    }
+}
+
 int weir_poll(weir_watch *memory, int fd, int events, weir_poll_fn *fn, void *arg)
 {
     weir_loop *loop = loop_current();
@@ -152,7 +171,7 @@ void weir_watch_cancel(weir_watch *memory)
     }
     struct loop_op *op = slab_at(&loop->ops, watch->slot);
     op->canceled = true;
-    loop->io->ops->cancel(loop->io, &op->fd, op_token(op));
+    op_cancel(loop, op);
 }
 
 /* Polls that nobody canceled are canceled here; their watches see nothing more. */
@@ -173,7 +192,7 @@ void loop_files_cancel(weir_loop *loop)
     for (uint32_t slot = 0; slot < loop->ops.chunk_count << loop->ops.chunk_records_log2; slot++) {
         struct loop_op *op = slab_at(&loop->ops, slot);
         if (slab_living(&loop->ops, slot) && op->kind == IO_OP_FILE)
-            loop->io->ops->cancel(loop->io, &op->fd, op_token(op));
+            op_cancel(loop, op);
     }
 }
 
