@@ -219,6 +219,7 @@ static void stop(sim_host *server)
 static void round_of(sim_host *server, sim_host **others, struct client *clients, unsigned count)
 {
     enum { LATER_NS = 300000000 };
+    shared.server_up = false; /* it may have been killed */
     sim_host_start(server);
     for (unsigned i = 0; i < count; i++) {
         clients[i].left = (unsigned)sim_between(1, CLIENTS);
