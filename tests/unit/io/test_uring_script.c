@@ -1,4 +1,4 @@
-/* ctest: timeout=240 */
+/* Byte by byte over megabytes, and no second thread. ctest: timeout=240 notsan */
 #include "io_suite.h"
 
 #include <errno.h>
