@@ -224,6 +224,8 @@ static void queue_drain(weir_loop *loop, struct listener *l)
     for (int taken = 0; taken < QUEUE_MAX; taken++) {
         int socket_flags = SOCK_CLOEXEC | (loop->io->hot_block ? SOCK_NONBLOCK : 0);
         int fd = accept4(l->fd.fd, NULL, NULL, socket_flags);
+        if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
+            continue; /* of this one; there may be more behind it */
         if (fd < 0)
             return;
         accepted(loop, l, fd, false);
