@@ -198,13 +198,16 @@ bool op_can(const struct sim_op *op)
     }
 }
 
-void sock_changed(struct sim_sock *sock)
+void sock_changed(struct sim_sock *sock, unsigned what)
 {
     for (struct sim_op *op = sock->operations; op != NULL; op = op->sock_next)
         if (op_can(op))
             op_ready(op);
-    if (sock->sleeper != NULL)
-        actor_wake(sock->sleeper);
+    for (int i = 0; i < SOCK_SLEEPERS; i++)
+        if (sock->sleepers[i] != NULL)
+            actor_wake(sock->sleepers[i]);
+    if (sock->entries != NULL)
+        entries_told(sock, what);
 }
 
 /* --- events ----------------------------------------------------------------------------------- */
@@ -275,21 +278,27 @@ void backend_jobs(struct sim_io *sio)
     }
 }
 
-void backend_turn(struct sim_io *sio)
+void turn_begins(weir_loop *loop)
 {
     enum { STALL_MOST_NS = 2000000000 };
-    contract_thread(sio, "wait");
-    if (sio->owner == NULL)
-        sio->owner = actor_now;
-    sio->io.stats.waits++;
+    sim_host *host = world.host_now;
     actor_spend(world.turn_cost_ns);
-    if (sio->host->each_turn != NULL)
-        sio->host->each_turn(sio->config.owner, sio->host->each_turn_arg);
+    if (host->each_turn != NULL)
+        host->each_turn(loop, host->each_turn_arg);
     if (fault(SIM_FAULT_STALL, OP_WAIT)) {
         uint64_t ns = chance_size(STALL_MOST_NS);
         record("stall", (int64_t)ns, 0, 0);
         actor_wait(world.now_ns + ns, "the end of a stall");
     }
+}
+
+void backend_turn(struct sim_io *sio)
+{
+    contract_thread(sio, "wait");
+    if (sio->owner == NULL)
+        sio->owner = actor_now;
+    sio->io.stats.waits++;
+    turn_begins(sio->config.owner);
 }
 
 void backend_sleep(struct sim_io *sio, int64_t timeout_ns)
@@ -386,7 +395,7 @@ int backend_open(struct io **io, const struct io_config *config, const char **wh
     sio->host = world.host_now;
     sio->opener = actor_now;
     sio->client.io = &sio->io;
-    sio->face = chance(2) == 0 ? FACE_COMPLETION : FACE_READINESS;
+    sio->face = chance(3) != 0 ? FACE_COMPLETION : FACE_READINESS;
     sio->cq_entries = fault(SIM_FAULT_CQ_OVERFLOW, OP_WAIT) ? (uint32_t)chance_size(8) : 1024;
     sio->queue_room = 128;
     off = switched_off(config, IO_SWITCH_direct, &named);

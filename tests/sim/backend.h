@@ -114,6 +114,8 @@ void completion_take(struct sim_io *sio, struct io_event *event);
 void backend_sleep(struct sim_io *sio, int64_t timeout_ns);
 /* What both faces do before and after. */
 void backend_turn(struct sim_io *sio);
+/* A loop is about to wait: its invariants are looked at, time passes, perhaps much. */
+void turn_begins(weir_loop *loop);
 void backend_jobs(struct sim_io *sio);
 
 /* One attempt: as the calls on sockets, with faults. */

@@ -1,6 +1,7 @@
 /* How a connection comes about: SYN, SYN-ACK, ACK, the queue of the listener; and every way in
  * which it does not. */
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -136,7 +137,7 @@ static void synack_arrives(struct sim_event *event)
     sock->state = SOCK_OPEN;
     sock->peer = NULL;
     event_plan(&child->handshake, world.now_ns + packet_ns(sock->host, child->host), ack_arrives);
-    sock_changed(sock);
+    sock_changed(sock, POLLIN | POLLOUT);
 }
 
 static void queue_add(struct sim_sock *listener, struct sim_sock *child)
@@ -147,7 +148,7 @@ static void queue_add(struct sim_sock *listener, struct sim_sock *child)
         listener->queue_first = child;
     listener->queue_last = child;
     listener->queued++;
-    sock_changed(listener);
+    sock_changed(listener, POLLIN);
 }
 
 static void child_drop(struct sim_sock *child, bool reset)

@@ -151,9 +151,10 @@ void record_print(void (*line)(const char *text), unsigned most);
 
 /* --- hosts ------------------------------------------------------------------------------------ */
 
-enum { HOST_FILES = 512, HOST_ADDRESSES = 4, SIM_FD = 1 << 16, HOST_SIGNALS = 64 };
+enum { HOST_FILES = 512, HOST_ADDRESSES = 4, SIM_FD = 256, HOST_SIGNALS = 64 };
 
 struct sim_file;
+struct sim_epoll;
 struct host_address {
     int family;
     uint8_t bytes[16];
@@ -193,13 +194,13 @@ bool host_has(const sim_host *host, const struct sockaddr *address, bool any);
 
 /* --- descriptors ------------------------------------------------------------------------------ */
 
-enum file_kind { FILE_SOCKET, FILE_EVENT };
+enum file_kind { FILE_SOCKET, FILE_EPOLL };
 struct sim_file {
     enum file_kind kind;
     uint32_t references;
     bool nonblock;
     struct sim_sock *sock;
-    uint64_t count; /* eventfd */
+    struct sim_epoll *epoll;
 };
 static inline bool fd_is_sim(int fd)
 {
@@ -212,5 +213,6 @@ int file_install(struct sim_file *file);
 struct sim_file *file_new(enum file_kind kind);
 int file_close(int fd); /* 0 or -errno */
 void file_drop(struct sim_file *file);
+void epoll_drop(struct sim_epoll *epoll); /* poller.c */
 
 #endif

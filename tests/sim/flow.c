@@ -1,6 +1,7 @@
 /* Bytes on their way: one direction of a connection, from the sender's buffer over the network into
  * the receiver's, with windows, cut anywhere, late, lost and sent again, ended, reset. */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -120,7 +121,7 @@ static uint64_t window(const struct sim_flow *flow)
 static void tell(struct sim_sock *sock)
 {
     if (sock != NULL)
-        sock_changed(sock);
+        sock_changed(sock, POLLIN | POLLOUT);
 }
 
 /* The receiver's kernel knows nothing of this connection, or wants nothing of it. */
@@ -203,8 +204,10 @@ static void deliver(struct sim_event *event)
     }
     if (flow->fin_sent && flow->arrived == flow->sent && (size == 0 || chance(2) == 0))
         end_arrives(flow);
-    tell(flow->receiver);
-    tell(flow->sender);
+    if (flow->receiver != NULL)
+        sock_changed(flow->receiver, POLLIN);
+    if (flow->sender != NULL)
+        sock_room_changed(flow->sender);
     flow_plan(flow);
 }
 

@@ -364,6 +364,8 @@ void file_drop(struct sim_file *file)
         return;
     if (file->sock != NULL)
         sock_close(file->sock);
+    if (file->epoll != NULL)
+        epoll_drop(file->epoll);
 }
 
 int file_close(int fd)

@@ -8,7 +8,8 @@ set(sim_wrapped socket bind listen accept accept4 connect send sendmsg recv shut
   pthread_cond_broadcast pthread_rwlock_rdlock pthread_rwlock_wrlock pthread_rwlock_unlock
   sched_yield sched_getaffinity sched_setaffinity sigaction open fopen opendir sysconf getpid prctl
   weir__pages_alloc weir__getenv weir__assert_failed weir__pool_perform weir__pool_perform_cached
-  weir__io_named weir__io_open)
+  weir__io_named weir__io_open eventfd epoll_create1 epoll_ctl epoll_wait epoll_pwait2 ppoll
+  pselect sendfile weir__file_cached)
 list(TRANSFORM sim_wrapped PREPEND "-Wl,--wrap=" OUTPUT_VARIABLE sim_wraps)
 
 # Fibers and fork are not for the thread sanitizer, and a fuzzer has a main of its own.

@@ -219,7 +219,7 @@ int64_t sock_recv(struct sim_sock *sock, void *data, size_t size)
             size = waiting;
         flow_read(sock->in, data, size);
         if (sock->family == AF_UNIX && sock->in->sender != NULL)
-            sock_changed(sock->in->sender);
+            sock_room_changed(sock->in->sender);
         return (int64_t)size;
     }
     if (sock->error != 0)
@@ -251,6 +251,8 @@ int64_t sock_send(struct sim_sock *sock, const void *data, size_t size)
     if (sock->family == AF_UNIX && (sock->out->receiver == NULL || sock->out->receiver->read_shut))
         return -EPIPE;
     room = sock_room(sock);
+    if (size > room)
+        sock->no_space = true;
     if (room == 0 && size != 0)
         return -EAGAIN;
     if (size > room)
@@ -259,12 +261,49 @@ int64_t sock_send(struct sim_sock *sock, const void *data, size_t size)
     return (int64_t)size;
 }
 
+static bool has_room(const struct sim_sock *sock)
+{
+    return sock_room(sock) * 3 >= sock->out->send_room;
+}
+
+static void room_tell(struct sim_sock *sock)
+{
+    if (!sock->no_space || sock->state != SOCK_OPEN || !has_room(sock))
+        return;
+    sock->no_space = false;
+    sock_changed(sock, POLLOUT);
+}
+
+static void room_late(struct sim_event *event)
+{
+    room_tell(weir_container(event, struct sim_sock, room));
+}
+
+void sock_room_later(struct sim_sock *sock)
+{
+    enum { LATE_NS = 300000 };
+    sock->no_space = true;
+    event_plan(&sock->room, world.now_ns + chance(LATE_NS), room_late);
+}
+
+void sock_room_changed(struct sim_sock *sock)
+{
+    if (!sock->no_space || sock->room.place != 0)
+        return;
+    if (fault(SIM_FAULT_LATE, OP_SEND))
+        sock_room_later(sock);
+    else
+        room_tell(sock);
+}
+
 unsigned sock_ready(const struct sim_sock *sock)
 {
     unsigned ready = 0;
     bool ended, shut;
     if (sock->state == SOCK_LISTENS)
         return sock->queue_first != NULL ? POLLIN : 0;
+    if (sock->state == SOCK_EVENT)
+        return POLLOUT | (sock->event_count != 0 ? POLLIN : 0);
     if (sock->state == SOCK_CONNECTS)
         return 0;
     if (sock->state == SOCK_NEW)
@@ -273,7 +312,7 @@ unsigned sock_ready(const struct sim_sock *sock)
     shut = sock->dead || sock->write_shut;
     if (sock_waiting(sock) != 0 || ended || sock->error != 0)
         ready |= POLLIN;
-    if (shut || sock->error != 0 || sock_room(sock) * 3 >= sock->out->send_room ||
+    if (shut || sock->error != 0 || has_room(sock) ||
         (sock->family == AF_UNIX && sock->out->receiver == NULL))
         ready |= POLLOUT;
     if (ended)
@@ -302,7 +341,7 @@ void sock_break(struct sim_sock *sock, int error)
     handshake_abandon(sock);
     if (sock->state == SOCK_CONNECTS)
         sock->state = SOCK_NEW;
-    sock_changed(sock);
+    sock_changed(sock, POLLIN | POLLOUT);
 }
 
 int sock_shutdown(struct sim_sock *sock, int how)
@@ -321,7 +360,7 @@ int sock_shutdown(struct sim_sock *sock, int how)
         flow_end(sock->out);
     }
     record("shutdown", sock->id, how, (int64_t)sock->out->sent);
-    sock_changed(sock);
+    sock_changed(sock, POLLIN | POLLOUT);
     return 0;
 }
 
@@ -339,7 +378,7 @@ static void close_open(struct sim_sock *sock)
         if (sock->family == AF_UNIX && !unread)
             out->fin_arrived = true;
         if (sock->family == AF_UNIX && !unread && out->receiver != NULL)
-            sock_changed(out->receiver);
+            sock_changed(out->receiver, POLLIN | POLLOUT);
         else
             flow_reset(out);
         return;
@@ -349,7 +388,7 @@ static void close_open(struct sim_sock *sock)
     if (in->sent != in->arrived && in->sender != NULL)
         flow_plan(in); /* what still comes is answered by a reset */
     if (sock->family == AF_UNIX && in->sender != NULL)
-        sock_changed(in->sender); /* it can write no more */
+        sock_changed(in->sender, POLLIN | POLLOUT); /* it can write no more */
 }
 
 static void close_listener(struct sim_sock *sock)
@@ -369,8 +408,12 @@ void sock_close(struct sim_sock *sock)
     record("close", sock->id, sock->linger_reset, sock->error);
     sock->closed = true;
     event_cancel(&sock->handshake);
+    event_cancel(&sock->room);
+    entries_forget(sock);
     if (sock->bound)
         unbind(sock);
+    if (sock->state == SOCK_EVENT)
+        return;
     if (sock->state == SOCK_LISTENS) {
         close_listener(sock);
     } else if (sock->state == SOCK_OPEN) {
@@ -392,7 +435,9 @@ void sock_forget(struct sim_sock *sock)
     if (sock->closed)
         return;
     sock->closed = true;
+    entries_forget(sock);
     event_cancel(&sock->handshake);
+    event_cancel(&sock->room);
     if (sock->port_counted)
         sock->host->ports_used--;
     if (sock->bound)

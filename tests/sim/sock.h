@@ -22,7 +22,7 @@ struct sim_flow {
     sim_host *from, *to;
 };
 
-enum sock_state { SOCK_NEW, SOCK_LISTENS, SOCK_CONNECTS, SOCK_OPEN };
+enum sock_state { SOCK_NEW, SOCK_LISTENS, SOCK_CONNECTS, SOCK_OPEN, SOCK_EVENT };
 
 union sock_address {
     struct sockaddr any;
@@ -31,6 +31,8 @@ union sock_address {
     struct sockaddr_un un;
     struct sockaddr_storage storage;
 };
+
+enum { SOCK_SLEEPERS = 8 };
 
 struct sim_op; /* of a back end, waiting on a socket */
 
@@ -57,7 +59,11 @@ struct sim_sock {
     uint32_t tries;
     struct sim_sock *peer; /* the other end while the handshake goes on */
     struct sim_op *operations;
-    struct sim_actor *sleeper; /* in a plain blocking call */
+    struct sim_actor *sleepers[SOCK_SLEEPERS]; /* in calls that wait for it */
+    struct epoll_entry *entries;               /* registrations with epoll */
+    bool no_space;         /* the last send found less room than it wanted: its end is told of */
+    struct sim_event room; /* room that is told of late */
+    uint64_t event_count;  /* SOCK_EVENT: an eventfd */
     struct sim_sock *all_next; /* of the host's bound ones */
 };
 
@@ -100,7 +106,18 @@ extern struct sim_sock *sock_bound; /* all that have an address of their own */
 bool sock_same_name(const struct sim_sock *sock, const struct sockaddr *address, socklen_t size);
 unsigned port_of(const union sock_address *address);
 int sock_take_port(struct sim_sock *sock);
-/* Something about it has changed: tells who waits (in io.c). */
-void sock_changed(struct sim_sock *sock);
+/* Something about it has changed, by POLLIN (also the end, and errors) or POLLOUT: tells who waits
+ * (in backend.c). */
+void sock_changed(struct sim_sock *sock, unsigned what);
+/* There is more room for sending: told when somebody found too little. */
+void sock_room_changed(struct sim_sock *sock);
+void sock_room_later(struct sim_sock *sock);
+/* The running actor waits for a change of it: true when it came, false when time ran out. */
+void sock_sleep(struct sim_sock *sock, uint64_t until_ns);
+void sock_sleeper_add(struct sim_sock *sock);
+void sock_sleeper_remove(struct sim_sock *sock);
+/* poller.c */
+void entries_told(struct sim_sock *sock, unsigned what);
+void entries_forget(struct sim_sock *sock);
 
 #endif

@@ -146,8 +146,10 @@ int try_move(struct sim_io *sio, struct sim_sock *sock, int file, int64_t *offse
     if (fault(SIM_FAULT_FILE_ERROR, OP_MOVE))
         return -EIO;
     room = sock_room(sock);
-    if (room == 0)
+    if (room == 0) {
+        sock->no_space = true;
         return -EAGAIN;
+    }
     size = size < room ? size : room;
     size = size < sizeof(piece) ? size : sizeof(piece);
     if (size > 1 && fault(SIM_FAULT_SHORT_WRITE, OP_MOVE))

@@ -8,6 +8,8 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <time.h>
@@ -38,6 +40,19 @@ WRAPPED(int, getsockopt, int fd, int level, int option, void *value, socklen_t *
 WRAPPED(int, getsockname, int fd, struct sockaddr *address, socklen_t *size);
 WRAPPED(int, getpeername, int fd, struct sockaddr *address, socklen_t *size);
 WRAPPED(int, poll, struct pollfd *fds, nfds_t count, int timeout_ms);
+
+WRAPPED(int, eventfd, unsigned count, int flags);
+WRAPPED(int, epoll_create1, int flags);
+WRAPPED(int, epoll_ctl, int ep, int what, int fd, struct epoll_event *event);
+WRAPPED(int, epoll_wait, int ep, struct epoll_event *events, int most, int timeout_ms);
+WRAPPED(int, epoll_pwait2, int ep, struct epoll_event *events, int most,
+        const struct timespec *time, const sigset_t *mask);
+WRAPPED(int, ppoll, struct pollfd *fds, nfds_t count, const struct timespec *time,
+        const sigset_t *mask);
+WRAPPED(int, pselect, int count, fd_set *readable, fd_set *writable, fd_set *odd,
+        const struct timespec *time, const sigset_t *mask);
+WRAPPED(ssize_t, sendfile, int fd, int file, off_t *offset, size_t size);
+WRAPPED(bool, weir__file_cached, int file, int64_t offset, size_t size);
 
 WRAPPED(int, pthread_create, pthread_t *thread, const pthread_attr_t *attributes,
         void *(*fn)(void *arg), void *arg);

@@ -235,7 +235,14 @@ const struct io_ops *__wrap_weir__io_named(const char *name)
 int __wrap_weir__io_open(struct io **io, const char *name, const struct io_config *config,
                          const char **why)
 {
-    return backend_open(io, config, why);
+    enum { OWN = 6, EPOLL = 8, POLL = 9, SELECT = 10 };
+    const struct io_ops *ops;
+    uint64_t drawn = chance(SELECT);
+    if (drawn < OWN)
+        return backend_open(io, config, why);
+    ops = drawn < EPOLL ? &weir__io_epoll : drawn < POLL ? &weir__io_poll : &weir__io_select;
+    record(ops->name, 0, 0, 0);
+    return ops->open(io, config, why);
 }
 
 static void log_line(const weir_log_line *line, void *arg)

@@ -35,12 +35,36 @@ static bool blocks(int fd, int flags)
     return !world.host_now->files[fd - SIM_FD]->nonblock && !(flags & MSG_DONTWAIT);
 }
 
-/* Until something changes on the socket. */
-static void sock_sleep(struct sim_sock *sock, uint64_t until_ns)
+void sock_sleeper_add(struct sim_sock *sock)
 {
-    sock->sleeper = actor_now;
+    for (int i = 0; i < SOCK_SLEEPERS; i++)
+        if (sock->sleepers[i] == NULL) {
+            sock->sleepers[i] = actor_now;
+            return;
+        }
+    sim_fail("more threads wait for one socket than the simulator has room for");
+}
+
+void sock_sleeper_remove(struct sim_sock *sock)
+{
+    for (int i = 0; i < SOCK_SLEEPERS; i++)
+        if (sock->sleepers[i] == actor_now) {
+            sock->sleepers[i] = NULL;
+            return;
+        }
+}
+
+void sock_sleep(struct sim_sock *sock, uint64_t until_ns)
+{
+    sock_sleeper_add(sock);
     actor_wait(until_ns, "a socket");
-    sock->sleeper = NULL;
+    sock_sleeper_remove(sock);
+}
+
+/* A call of the library's own, which is prepared for everything: plain peers block. */
+static bool interrupted(int fd, int flags, enum sim_operation operation)
+{
+    return !blocks(fd, flags) && fault(SIM_FAULT_EINTR, operation);
 }
 
 int __wrap_socket(int family, int type, int protocol)
@@ -70,6 +94,19 @@ int __wrap_listen(int fd, int backlog)
     return sock != NULL ? answer(sock_listen(sock, backlog)) : -1;
 }
 
+static int accept_error(struct sim_sock *listener)
+{
+    static const int errors[] = {EMFILE, ENFILE, ENOMEM, ENOBUFS, ECONNABORTED};
+    int error = errors[chance(sizeof(errors) / sizeof(*errors))];
+    record("accept fails", listener->id, error, 0);
+    if (error == ECONNABORTED) {
+        struct sim_sock *child = sock_accept(listener);
+        child->linger_reset = true;
+        sock_close(child);
+    }
+    return -error;
+}
+
 int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *size, int flags)
 {
     struct sim_sock *sock = sock_of(fd), *child;
@@ -77,11 +114,15 @@ int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *size, int flags)
     int number;
     if (sock == NULL)
         return -1;
+    if (interrupted(fd, 0, OP_ACCEPT))
+        return answer(-EINTR);
     while (sock->queue_first == NULL) {
         if (!blocks(fd, 0))
             return answer(-EAGAIN);
         sock_sleep(sock, SIM_FOREVER);
     }
+    if (!blocks(fd, 0) && fault(SIM_FAULT_ACCEPT_ERROR, OP_ACCEPT))
+        return answer(accept_error(sock));
     file = file_new(FILE_SOCKET);
     file->nonblock = (flags & SOCK_NONBLOCK) != 0;
     number = file_install(file);
@@ -120,6 +161,13 @@ static ssize_t send_one(int fd, struct sim_sock *sock, const uint8_t *bytes, siz
 {
     size_t sent = 0;
     int64_t one = 0;
+    if (interrupted(fd, flags, OP_SEND))
+        return answer(-EINTR);
+    if (!blocks(fd, flags) && size > 1 && fault(SIM_FAULT_SHORT_WRITE, OP_SEND)) {
+        /* For want of memory, not of room: that there is some again is told of. */
+        size = chance_size(size);
+        sock_room_later(sock);
+    }
     do {
         one = sock_send(sock, bytes + sent, size - sent);
         if (one > 0)
@@ -165,6 +213,11 @@ ssize_t __wrap_recv(int fd, void *bytes, size_t size, int flags)
     int64_t got;
     if (sock == NULL)
         return -1;
+    if (interrupted(fd, flags, OP_RECV))
+        return answer(-EINTR);
+    if (!blocks(fd, flags) && sock->state == SOCK_OPEN && !sock->dead &&
+        fault(SIM_FAULT_RECV_ERROR, OP_RECV))
+        sock_break(sock, ETIMEDOUT);
     while ((got = sock_recv(sock, bytes, size)) == -EAGAIN && blocks(fd, flags))
         sock_sleep(sock, SIM_FOREVER);
     if (got >= 0)
@@ -183,13 +236,49 @@ int __wrap_close(int fd)
     return fd_is_sim(fd) ? answer(file_close(fd)) : __real_close(fd);
 }
 
+static ssize_t event_read(struct sim_sock *sock, void *bytes, size_t size)
+{
+    if (size < sizeof(uint64_t))
+        return answer(-EINVAL);
+    if (sock->event_count == 0)
+        return answer(-EAGAIN);
+    memcpy(bytes, &sock->event_count, sizeof(uint64_t));
+    sock->event_count = 0;
+    return sizeof(uint64_t);
+}
+
+static ssize_t event_write(struct sim_sock *sock, const void *bytes, size_t size)
+{
+    uint64_t count;
+    if (size < sizeof(count))
+        return answer(-EINVAL);
+    memcpy(&count, bytes, sizeof(count));
+    sock->event_count += count;
+    sock_changed(sock, POLLIN);
+    actor_point();
+    return sizeof(count);
+}
+
+static struct sim_sock *event_of(int fd)
+{
+    struct sim_file *file = fd_is_sim(fd) ? file_of(fd) : NULL;
+    return file != NULL && file->sock != NULL && file->sock->state == SOCK_EVENT ? file->sock
+                                                                                 : NULL;
+}
+
 ssize_t __wrap_read(int fd, void *bytes, size_t size)
 {
+    struct sim_sock *event = event_of(fd);
+    if (event != NULL)
+        return event_read(event, bytes, size);
     return fd_is_sim(fd) ? __wrap_recv(fd, bytes, size, 0) : __real_read(fd, bytes, size);
 }
 
 ssize_t __wrap_write(int fd, const void *bytes, size_t size)
 {
+    struct sim_sock *event = event_of(fd);
+    if (event != NULL)
+        return event_write(event, bytes, size);
     return fd_is_sim(fd) ? __wrap_send(fd, bytes, size, 0) : __real_write(fd, bytes, size);
 }
 
@@ -359,30 +448,4 @@ int __wrap_getpeername(int fd, struct sockaddr *address, socklen_t *size)
     if (sock->state != SOCK_OPEN || sock->dead)
         return answer(-ENOTCONN);
     return give_name(&sock->remote, sock->remote_size, sock->family, address, size);
-}
-
-/* --- poll ------------------------------------------------------------------------------------- */
-
-int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
-{
-    enum { LOOK_NS = 50000 };
-    uint64_t until_ns =
-        timeout_ms < 0 ? SIM_FOREVER : world.now_ns + (uint64_t)timeout_ms * 1000000u;
-    if (count != 0 && !fd_is_sim(fds[0].fd))
-        return __real_poll(fds, count, timeout_ms);
-    for (;;) {
-        int ready = 0;
-        for (nfds_t i = 0; i < count; i++) {
-            struct sim_sock *sock = sock_of(fds[i].fd);
-            unsigned wanted = (unsigned)fds[i].events | POLLERR | POLLHUP;
-            fds[i].revents = (short)(sock != NULL ? sock_ready(sock) & wanted : POLLNVAL);
-            ready += fds[i].revents != 0;
-        }
-        if (ready != 0 || world.now_ns >= until_ns)
-            return ready;
-        if (count == 1)
-            sock_sleep(sock_of(fds[0].fd), until_ns);
-        else
-            actor_wait(world.now_ns + LOOK_NS, "poll");
-    }
 }
