@@ -263,6 +263,10 @@ static inline void finish(struct uring *ring, const struct io_uring_cqe *cqe,
     case IO_OP_POLL:
         ring->polls--;
         break;
+    case IO_OP_CONNECT:
+        if (cqe->res == 0)
+            event->result = uring_connect_result(ring, event->token);
+        break;
     case IO_OP_MOVE:
         uring_move_event(ring, event);
         break;

@@ -167,6 +167,7 @@ bool uring_blocks_free(struct io *io);
 int uring_accept(struct io *io, struct io_fd *fd, uint64_t token);
 int uring_connect(struct io *io, struct io_fd *fd, const struct sockaddr *address, socklen_t size,
                   uint64_t token, int *result);
+int uring_connect_result(struct uring *ring, uint64_t token);
 int uring_recv(struct io *io, struct io_fd *fd, uint64_t token);
 int uring_send(struct io *io, struct io_fd *fd, const struct iovec *iov, unsigned count,
                unsigned flags, uint64_t token, int *result);

@@ -45,6 +45,26 @@ int uring_connect(struct io *io, struct io_fd *fd, const struct sockaddr *addres
     return IO_PENDING;
 }
 
+/* What a connect that the ring calls done has come to. An ICMP error may arrive while the system
+ * call that sent the SYN is still on its way: the kernel then notes it as a soft error and puts the
+ * message into the socket's error queue. The ring takes the POLLERR of that queue for the end,
+ * finds no hard error, and says 0, while the socket still sends its SYN (seen on 6.18; tcp_v4_err
+ * and io_connect). SO_ERROR tells of soft errors too, as it does after POLLERR on the other back
+ * ends. */
+int uring_connect_result(struct uring *ring, uint64_t token)
+{
+    const struct io_fd *fd = ring->config.find(ring->config.owner, token);
+    int error = 0;
+    socklen_t size = sizeof(error);
+
+    if (!fd || fd->flags & IO_FD_DIRECT) /* what connects is an ordinary descriptor */
+        return 0;
+    ring->io.stats.syscalls++;
+    if (getsockopt(fd->fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
+        error = errno;
+    return -error;
+}
+
 /* Multishot receive on a unix socket can miss the end on some kernels (uring_quirks.c). */
 static bool is_unix(struct io_fd *fd)
 {
