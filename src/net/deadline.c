@@ -79,7 +79,8 @@ static void due_open(weir_loop *loop, struct conn *c, struct due *due)
     due_idle_events(c, due);
     bool began = c->received_bytes != 0 || (config->server_first && c->sent_bytes != 0) ||
                  (conn_flags(c) & CONN_CLIENT) != 0;
-    if (!began)
+    /* Without a deadline for the first byte the one for idleness counts from the opening on. */
+    if (!began && config->first_byte_ms != WEIR_OFF)
         sooner(due, c->opened_ms, config->first_byte_ms, WEIR_DEADLINE_FIRST_BYTE);
     else if ((conn_flags(c) & CONN_PAUSED_WAITING) == 0)
         sooner(due, later(c->read_ms, c->write_ms), config->idle_ms, WEIR_DEADLINE_IDLE);

@@ -48,6 +48,26 @@ static void k07_first_byte(void **state)
     world_end(w);
 }
 
+/* A service that waits for a first byte as long as it takes still has its deadline for idleness,
+ * also when the peer has finished and a handler stays. */
+static void k07_idle_without_a_first_byte(void **state)
+{
+    for (int finishes = 0; finishes < 2; finishes++) {
+        struct world *w = world_open(NULL);
+        struct side *s = a_side(w);
+        s->end = do_nothing;
+        s->service.first_byte_ms = WEIR_OFF;
+        s->service.idle_ms = SOON_MS;
+        side_listen(s, NULL);
+        struct peer *p = peer_connect(s);
+        if (finishes)
+            shutdown(p->fd, SHUT_WR);
+        UNTIL(w, p->rec->closes == 1);
+        expect_deadline(p->rec, WEIR_DEADLINE_IDLE);
+        world_end(w);
+    }
+}
+
 static void greet(struct rec *r)
 {
     if (H(r, weir_send(r->conn, weir_str("hello"))) != 0)
@@ -423,8 +443,8 @@ static void k07_many_deadlines(void **state)
     world_end(w);
 }
 
-K_MAIN(T(k07_first_byte), T(k07_first_byte_of_the_server), T(k07_idle),
-       T(k07_idle_of_a_server_that_spoke_first), T(k07_activity_puts_idle_off),
+K_MAIN(T(k07_first_byte), T(k07_idle_without_a_first_byte), T(k07_first_byte_of_the_server),
+       T(k07_idle), T(k07_idle_of_a_server_that_spoke_first), T(k07_activity_puts_idle_off),
        T(k07_idle_of_a_client), T(k07_idle_while_paused), T(k07_idle_after_waiting_for_a_block),
        T(k07_write_stall), T(k07_progress_is_a_rate), T(k07_write_stall_while_closing),
        T(k07_connect), T(k07_linger), T(k07_linger_before_a_peer_that_goes_on), T(k07_off),
