@@ -127,6 +127,10 @@ int fds_open(void);
 /* Fails, and says in what state the connections are. */
 void world_vain(struct world *w, const char *condition);
 
+/* How many times slower than usual this machine is, as WEIR_TEST_SLOWNESS says: emulated ones are.
+ * For what tests say of time. */
+unsigned slowness(void);
+
 /* Turns until the condition holds; fails after a minute, which is a hang on the slowest machine. */
 #define UNTIL(w, condition)                          \
     do {                                             \
