@@ -241,7 +241,7 @@ struct net {
     weir_loop *loop;
     struct slab conns, listeners;
     struct object_pool busy, sources;
-    struct list services;
+    struct list services, connect_waits;
     uint32_t dirty; /* slot + 1 of the first one to be flushed; 0: none */
     struct conn_queue lists[CONN_LISTS];
     struct loans *loans;
@@ -286,6 +286,9 @@ int net_of(weir_loop *loop, struct net **net);
 bool net_end(weir_loop *loop);
 /* Pools have grown: give back what is not needed, some seconds from now. */
 void net_trim_later(weir_loop *loop);
+
+/* connect.c: forgets the connects that are to be tried again. */
+void connect_waits_end(struct net *net);
 
 /* conn.c: birth, record, busy half */
 void conn_event(weir_loop *loop, const struct io_event *event);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "base/log.h"
 #include "net/conn.h"
 #include "net/socket.h"
@@ -42,6 +43,67 @@ static int connect_start(weir_loop *loop, struct conn *c, const weir_address *ad
     return 0;
 }
 
+/* --- a unix listener whose queue is full ------------------------------------------------------ */
+
+/* The kernel says EAGAIN then, begins nothing, and tells nobody when there is room (connect(2)):
+ * the only way is to try again, more seldom each time, until the connect deadline. */
+struct connect_wait {
+    struct list link; /* of net->connect_waits */
+    weir_timer timer;
+    weir_conn conn;
+    uint32_t wait_ms;
+    weir_address address;
+};
+enum { AGAIN_FIRST_MS = 1, AGAIN_MOST_MS = 50 };
+
+static void wait_end(struct connect_wait *wait)
+{
+    weir_timer_cancel(&wait->timer);
+    list_remove(&wait->link);
+    weir__free(wait);
+}
+
+static void connect_again(weir_timer *timer, void *arg)
+{
+    struct connect_wait *wait = arg;
+    weir_loop *loop;
+    struct conn *c;
+    if (conn_get(wait->conn, &loop, &c) < 0 || c->phase != CONN_CONNECTING) {
+        wait_end(wait); /* closed, or its deadline has passed */
+        return;
+    }
+    int result = connect_start(loop, c, &wait->address);
+    if (result == -EAGAIN) {
+        wait->wait_ms = wait->wait_ms < AGAIN_MOST_MS / 2 ? wait->wait_ms * 2 : AGAIN_MOST_MS;
+        weir_timer_start(timer, weir_after(wait->wait_ms * WEIR_MS), connect_again, wait);
+        return;
+    }
+    if (result < 0)
+        conn_fail(loop, c, WEIR_WHY_ERROR, result);
+    wait_end(wait);
+}
+
+/* 0, or WEIR_ENOMEM. */
+static int connect_later(weir_loop *loop, struct conn *c, const weir_address *address)
+{
+    struct connect_wait *wait = weir__zalloc(sizeof *wait);
+    if (wait == NULL)
+        return WEIR_ENOMEM;
+    wait->conn = conn_handle(loop, c);
+    wait->wait_ms = AGAIN_FIRST_MS;
+    wait->address = *address;
+    list_push(&loop->net->connect_waits, &wait->link);
+    weir_timer_start(&wait->timer, weir_after(wait->wait_ms * WEIR_MS), connect_again, wait);
+    conn_deadline(loop, c);
+    return 0;
+}
+
+void connect_waits_end(struct net *net)
+{
+    while (!list_empty(&net->connect_waits))
+        wait_end(weir_container(net->connect_waits.next, struct connect_wait, link));
+}
+
 int weir__connect(weir_conn *out, const char *url, const weir_service *config, size_t size,
                   void *user)
 {
@@ -80,6 +142,8 @@ int weir__connect(weir_conn *out, const char *url, const weir_service *config, s
     if (user != NULL)
         c->user = user;
     result = connect_start(loop, c, &address[0]);
+    if (result == -EAGAIN && address[0].transport == WEIR_TRANSPORT_UNIX)
+        result = connect_later(loop, c, &address[0]);
     if (result < 0) /* told by on_close, like every connect that fails */
         conn_fail(loop, c, WEIR_WHY_ERROR, result);
     if (out != NULL)

@@ -97,6 +97,7 @@ bool net_end(weir_loop *loop)
     uint64_t until_ns = weir__clock_now_ns() + LIMIT_END_MS * WEIR_MS;
     net->stopping = true;
     weir_timer_cancel(&net->trim_timer);
+    connect_waits_end(net);
     listeners_stop(loop);
     while (net->conns.used != 0 || net->listeners.used != 0) {
         struct io_event event;
@@ -163,6 +164,7 @@ static int net_fill(struct net *net)
     object_pool_init(&net->busy, sizeof(struct busy));
     object_pool_init(&net->sources, sizeof(struct source));
     list_init(&net->services);
+    list_init(&net->connect_waits);
     net->loans = loans_new();
     return net->loans != NULL ? 0 : WEIR_ENOMEM;
 }

@@ -365,7 +365,7 @@ static int begin(enum io_op op, unsigned slot)
     uint64_t token = IO_TOKEN(op, 1, 1, slot);
     struct iovec iov[3] = {
         {owner.send_bytes, 1 + draw(900)}, {owner.send_bytes, 50}, {owner.send_bytes, 7}};
-    struct sockaddr address = {.sa_family = AF_UNIX};
+    struct sockaddr address = {.sa_family = AF_INET};
     int result;
     switch (op) {
     case IO_OP_ACCEPT:
