@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# ctest: timeout=240
+# ctest: timeout=300
 # A slice of the contracts' tests, and bad links, under Debian's kernel 6.12.
 if ! command -v python3 >/dev/null; then
     echo "skip: no python3, which boots the virtual machine"

@@ -22,6 +22,7 @@ esac
 command -v apt-get >/dev/null || skip "no apt-get, which downloads the kernel's package"
 
 # The same mirror as the machine's, with the suite that has the kernel.
+# shellcheck disable=SC2016 # apt's own variables
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m1 '/debian/*$')
 [ -n "$mirror" ] || skip "apt has no Debian mirror configured"
 keys=/usr/share/keyrings/debian-archive-keyring.gpg
