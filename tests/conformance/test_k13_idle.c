@@ -37,7 +37,7 @@ static void expect_idle(struct world *w)
     uint64_t used_ns = cpu_ns() - cpu;
     assert_in_range(turns, 1, 6); /* the wheel may cascade once a level on the way */
     assert_true(world_syscalls(w) - calls <= 8);
-    assert_true(used_ns < patience_ns() / 1000); /* 5 ms, or more where that is much less */
+    assert_true(used_ns < 5 * WEIR_MS * slowness());
 }
 
 static void k13_an_empty_loop(void **state)

@@ -50,7 +50,7 @@ def choose(options):
     for name, program, environment in tests_of_the_build():
         if not wanted.search(name) or (options.slice and not SLICE.search(name)):
             continue
-        lines.append(" ".join([name, "150", os.path.basename(program), "WEIR_TEST_PATIENCE=10",
+        lines.append(" ".join([name, "150", os.path.basename(program), "WEIR_TEST_SLOWNESS=10",
                                *environment]))
         programs.append(program)
     for backend in ("uring", "epoll"):
