@@ -94,7 +94,8 @@ void check_killed(struct check *check, sim_host *host);
 /* Notes a loop that was made with these options, on the host that makes it. */
 struct check_loop *check_loop_new(struct check *check, weir_loop *loop,
                                   const weir_loop_options *options);
-/* It has connections that are not checked ones: of HTTP, or told that there is no room. */
+/* It has connections that are not checked ones, or not yet: of HTTP, told that there is no room,
+ * in a filter's handshake. */
 void check_others(struct check_loop *cl);
 /* Before each sleep of a loop, with it current or not: see sim_host_each_turn. */
 void check_turn(struct check_loop *cl);

@@ -296,8 +296,9 @@ static void on_drain(weir_conn conn, void *session)
     mark = mark != 0 ? mark : 64u << 10;
     check_that(cc->opens == 1 && !cc->close_called && !cc->abort_called, "K4.drain",
                "%s: on_drain while it is open; otherwise", check_name(cc));
-    check_that(cc->drain_owed || cc->drain_may, "K6.drain_once",
-               "%s: one on_drain for each time above the soft mark; another", check_name(cc));
+    check_that(cc->drain_owed || cc->drain_may || cc->side->service.filters != NULL,
+               "K6.drain_once", "%s: one on_drain for each time above the soft mark; another",
+               check_name(cc));
     check_that(cc->stats.unsent_bytes <= mark / 2, "K6.drain_half",
                "%s: on_drain at half of the soft mark of %u; at %llu", check_name(cc), mark,
                (unsigned long long)cc->stats.unsent_bytes);
@@ -416,6 +417,8 @@ int check_listen(struct check_side *side, const char *url)
 {
     side_seal(side);
     side->service.listen = url;
+    if (side->service.filters != NULL || side->service.overload == WEIR_OVERLOAD_ANSWER)
+        check_others(side->cl);
     verb_begin(side->cl);
     int result = weir_listen(&side->listener, &side->service);
     if (result == 0)
