@@ -251,6 +251,8 @@ struct net {
     uint32_t blocks_window; /* of the line for receive blocks, to be armed in a turn */
     uint64_t blocks_waits_seen;
     uint32_t blocks_returned; /* slot + 1 of the last one that came back to the front of the line */
+    int32_t *unclosed; /* refused direct descriptors that the back end had no room to close */
+    uint32_t unclosed_count, unclosed_room;
     weir_timer trim_timer;
 };
 
@@ -441,7 +443,8 @@ void listeners_stop(weir_loop *loop);
 /* Serves a descriptor that was accepted here or by another loop. */
 void listener_adopt(weir_loop *loop, struct service *service, int fd, bool direct);
 void listeners_room(weir_loop *loop, struct service *service); /* a connection left: accept again */
-void listeners_hold(weir_loop *loop); /* accepting stops until listeners_room */
+void listeners_unclosed(weir_loop *loop); /* closes what could not be closed before */
+void listeners_hold(weir_loop *loop);     /* accepting stops until listeners_room */
 void listener_event(weir_loop *loop, const struct io_event *event);
 void listener_timer(weir_loop *loop, struct wheel_node *node);
 struct io_fd *listener_find(weir_loop *loop, uint64_t token);

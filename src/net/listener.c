@@ -131,12 +131,43 @@ void listener_start(weir_loop *loop, struct listener *l)
     }
 }
 
-static void fd_reset(weir_loop *loop, int fd, bool direct)
+/* False: the back end has no room to ask; only a direct descriptor's can want it. */
+static bool fd_close(weir_loop *loop, int fd, bool direct)
 {
     struct io_fd io_fd = {.fd = fd, .flags = direct ? IO_FD_DIRECT : 0};
     int result;
     /* Token 0 of no owner: its event, if one comes, is nobody's. */
-    loop->io->ops->close_fd(loop->io, &io_fd, true, IO_TOKEN(IO_OP_CLOSE, 0, 0, 0), &result);
+    uint64_t token = IO_TOKEN(IO_OP_CLOSE, 0, 0, 0);
+    int how = loop->io->ops->close_fd(loop->io, &io_fd, true, token, &result);
+    return how != -ENOBUFS && how != -ENOMEM;
+}
+
+/* Resets who was accepted and has no record, and so nothing else that could ask again. */
+static void fd_reset(weir_loop *loop, int fd, bool direct)
+{
+    struct net *net = loop->net;
+    if (fd_close(loop, fd, direct))
+        return;
+    if (net->unclosed_count == net->unclosed_room) {
+        uint32_t room = net->unclosed_room != 0 ? 2 * net->unclosed_room : 16;
+        int32_t *grown = weir__realloc(net->unclosed, room * sizeof *grown);
+        if (grown == NULL) {
+            static struct log_site site;
+            weir__log_limited(&site, WEIR_LOG_ERROR, WEIR_ENOMEM, 0,
+                              "a refused connection stays open: out of memory");
+            return;
+        }
+        net->unclosed = grown;
+        net->unclosed_room = room;
+    }
+    net->unclosed[net->unclosed_count++] = fd;
+}
+
+void listeners_unclosed(weir_loop *loop)
+{
+    struct net *net = loop->net;
+    while (net->unclosed_count != 0 && fd_close(loop, net->unclosed[net->unclosed_count - 1], true))
+        net->unclosed_count--;
 }
 
 void listener_adopt(weir_loop *loop, struct service *service, int fd, bool direct)

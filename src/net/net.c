@@ -18,6 +18,8 @@ static void net_turn(weir_loop *loop)
     }
     if (loop->net->lists[CONN_LIST_BLOCKS].count != 0)
         conn_blocks_check(loop);
+    if (loop->net->unclosed_count != 0)
+        listeners_unclosed(loop);
     if (loans_owed(loop->net->loans))
         loans_run(loop);
     budget_check(loop);
@@ -27,6 +29,7 @@ static bool net_busy(weir_loop *loop)
 {
     const struct net *net = loop->net;
     return net->lists[CONN_LIST_READY].count != 0 || net->dirty != 0 || loans_owed(net->loans) ||
+           net->unclosed_count != 0 ||
            (net->lists[CONN_LIST_BLOCKS].count != 0 && loop->io->ops->blocks_free(loop->io));
 }
 
@@ -75,6 +78,7 @@ static void net_free(weir_loop *loop)
     slab_free(&net->listeners);
     object_pool_end(&net->busy);
     object_pool_end(&net->sources);
+    weir__free(net->unclosed);
     loans_free(loop);
     loop->net = NULL;
     loop->net_turn = NULL;
@@ -99,7 +103,7 @@ bool net_end(weir_loop *loop)
     weir_timer_cancel(&net->trim_timer);
     connect_waits_end(net);
     listeners_stop(loop);
-    while (net->conns.used != 0 || net->listeners.used != 0) {
+    while (net->conns.used != 0 || net->listeners.used != 0 || net->unclosed_count != 0) {
         struct io_event event;
         if (net->stuck || weir__clock_now_ns() > until_ns) {
             net->stuck = true; /* waited for once, not again */
