@@ -277,11 +277,13 @@ int check_close(struct check_conn *cc)
 int check_abort(struct check_conn *cc)
 {
     verb_begin(cc->side->cl);
+    bool was = weir_conn_alive(cc->conn); /* or weir is closing it already, in order */
     int result = judge_plain(cc, weir_abort(cc->conn), "weir_abort");
     check_that(!weir_conn_alive(cc->conn), "K9.alive", "%s: not alive after weir_abort; it is",
                check_name(cc));
     verb_end(cc->side->cl);
     cc->abort_called |= result == 0;
+    cc->close_called |= !was;
     closing(cc);
     return result;
 }
