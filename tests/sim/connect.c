@@ -165,7 +165,7 @@ static void ack_arrives(struct sim_event *event)
     struct sim_sock *child = weir_container(event, struct sim_sock, handshake);
     struct sim_sock *listener = child->listener;
     if (listener->closed) {
-        child_drop(child, listener->host->running);
+        child_drop(child, !listener->host->vanished); /* the machine answers, process or not */
         return;
     }
     if (queue_full(listener) || !hosts_reach(child->host, child->in->from)) {
