@@ -63,7 +63,7 @@ static void reset_check(const struct check_conn *cc)
         cc->piped || peer->killed || sim_can_break())
         return;
     /* One that closed in order, but could not get rid of all that it had to send, resets too. */
-    bool torn = peer->seen_sent < stream_total(&peer->out);
+    bool torn = peer->pull_failed || peer->torn || peer->seen_sent < stream_total(&peer->out);
     check_that(peer->end.why != WEIR_WHY_PEER_RESET &&
                    (peer->end.why != WEIR_WHY_PEER_FINISHED || torn),
                "K10.reset", "%s: no reset (%s) without a cause; %s ended by reason %d",

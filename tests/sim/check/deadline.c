@@ -36,15 +36,15 @@ void conn_activity(struct check_conn *cc, weir_time now)
         cc->read_ns = now;
     if (s.sent_bytes != cc->seen_sent)
         cc->write_ns = now;
+    bool progress = s.sent_bytes >= cc->stuck_bytes + cc->side->cl->progress_bytes;
+    if (s.unsent_bytes == 0 || cc->unsent_ns == 0 || progress) {
+        cc->stuck_ns = now;
+        cc->stuck_bytes = s.sent_bytes;
+    }
     if (s.unsent_bytes == 0)
         cc->unsent_ns = 0;
     else if (cc->unsent_ns == 0)
         cc->unsent_ns = now;
-    if (s.unsent_bytes == 0 || s.sent_bytes >= cc->stuck_bytes + cc->side->cl->progress_bytes ||
-        cc->stuck_ns == 0) {
-        cc->stuck_ns = now;
-        cc->stuck_bytes = s.sent_bytes;
-    }
     cc->seen_received = s.received_bytes;
     cc->seen_sent = s.sent_bytes;
 }
