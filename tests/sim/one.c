@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "wrap.h"
@@ -24,23 +25,27 @@ void one_folder(char *out, size_t size, const char *base, const struct sim_progr
 
 static void crashed(int number)
 {
-    if (number == SIGALRM)
-        sim_fail("a hang of the real processor: no step ended within %d s", ONE_SECONDS);
+    if (number == SIGPROF || number == SIGALRM)
+        sim_fail("the run took more than %d s of %s time: a spin, or too much for one run",
+                 number == SIGPROF ? ONE_SECONDS : ONE_REAL_SECONDS,
+                 number == SIGPROF ? "processor" : "real");
     sim_fail("crash: signal %d (%s)", number, strsignal(number));
 }
 
 /* Where a crash is told even when a stack has run over. */
 static void handlers_set(void)
 {
-    static const int numbers[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGALRM};
+    static const int numbers[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGPROF, SIGALRM};
     enum { ALTERNATE_BYTES = 256 * 1024 };
     stack_t stack = {.ss_sp = world_alloc(ALTERNATE_BYTES), .ss_size = ALTERNATE_BYTES};
     struct sigaction action = {.sa_handler = crashed, .sa_flags = SA_ONSTACK | SA_RESETHAND};
+    const struct itimerval limit = {.it_value.tv_sec = ONE_SECONDS};
     sigaltstack(&stack, NULL);
     for (unsigned i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
-        if (!WEIR_ASAN || numbers[i] == SIGALRM || numbers[i] == SIGABRT)
+        if (!WEIR_ASAN || numbers[i] >= SIGALRM || numbers[i] == SIGABRT)
             __real_sigaction(numbers[i], &action, NULL);
-    alarm(WEIR_ASAN ? 4 * ONE_SECONDS : ONE_SECONDS);
+    setitimer(ITIMER_PROF, &limit, NULL);
+    alarm(ONE_REAL_SECONDS);
 }
 
 static uint64_t name_hash(const char *name)

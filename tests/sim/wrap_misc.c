@@ -124,6 +124,16 @@ static int errors_of_open(void)
     return errors[chance(sizeof(errors) / sizeof(*errors))];
 }
 
+/* Numbers and times differ from folder to folder, and go into what is sent (entity tags). */
+static void same_everywhere(struct statx *status)
+{
+    enum { FIRST_INODE = 1000000, CHANGED_S = 1600000000 };
+    const struct statx_timestamp changed = {.tv_sec = CHANGED_S};
+    status->stx_ino = FIRST_INODE + status->stx_size % FIRST_INODE;
+    status->stx_dev_major = status->stx_dev_minor = 1;
+    status->stx_mtime = status->stx_ctime = status->stx_btime = changed;
+}
+
 int file_perform(struct io_file *file)
 {
     struct io_file cut = *file;
@@ -136,6 +146,8 @@ int file_perform(struct io_file *file)
     if (file->verb == IO_FILE_READ && cut.size == 0)
         return 0;
     result = __real_weir__pool_perform(&cut);
+    if (file->verb == IO_FILE_STAT && result == 0)
+        same_everywhere(file->statx);
     record("file", file->verb, file->verb == IO_FILE_OPEN && result >= 0 ? 0 : result, 0);
     return result;
 }
