@@ -467,9 +467,17 @@ static int completion_close_fd(struct io *io, struct io_fd *fd, bool reset, uint
     return IO_PENDING;
 }
 
+static void cancel_arrives(struct sim_event *event)
+{
+    struct sim_op *op = weir_container(event, struct sim_op, later);
+    if (op->attached)
+        op_complete(op, -ECANCELED, 0, NULL, 0);
+}
+
 /* Finds it running, queued, or over; a ring's cancel never says which. */
 static int completion_cancel(struct io *io, struct io_fd *fd, uint64_t token)
 {
+    enum { RACE_NS = 2000000 };
     struct sim_io *sio = sim_io_of(io);
     struct sim_op *op;
     contract_thread(sio, "cancel");
@@ -488,6 +496,10 @@ static int completion_cancel(struct io *io, struct io_fd *fd, uint64_t token)
         return 0;
     if (op->in_ready && fault(SIM_FAULT_CANCEL_RACE, OP_CANCEL))
         return 0; /* it completes by itself: whatever it brings comes first */
+    if (op->later.place == 0 && fault(SIM_FAULT_CANCEL_RACE, OP_CANCEL)) {
+        event_plan(&op->later, world.now_ns + chance(RACE_NS), cancel_arrives);
+        return 0; /* and what arrives until then counts */
+    }
     op_complete(op, -ECANCELED, 0, NULL, 0);
     return 0;
 }

@@ -57,8 +57,8 @@ static uint32_t rate_most(enum sim_fault fault)
     case SIM_FAULT_RESET:
     case SIM_FAULT_SEND_ERROR:
     case SIM_FAULT_RECV_ERROR:
+        return 2500;
     case SIM_FAULT_NO_MEMORY:
-        return 600;
     case SIM_FAULT_STALL:
     case SIM_FAULT_CLOCK_STEP:
         return 1500;
@@ -82,7 +82,7 @@ static uint32_t rate_most(enum sim_fault fault)
 
 void faults_draw(void)
 {
-    enum { QUIET_IN = 10, LOUD_IN = 16 };
+    enum { QUIET_IN = 12, LOUD_IN = 16 };
     bool loud;
     world.quiet = chance(QUIET_IN) == 0;
     loud = chance(LOUD_IN) == 0; /* everything at once */
