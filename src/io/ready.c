@@ -90,9 +90,9 @@ void weir__ready_wake(struct io *io)
     if (atomic_exchange(&r->wake_state, NOTIFIED) == ASLEEP) {
         const uint64_t one = 1;
         int before = errno; /* may be called from a signal handler */
-        ssize_t written = write(r->wake_fd, &one, sizeof(one));
-        (void)
-            written; /* it fails only at 2^64 - 2 unread wake-ups, when the loop is awake anyway */
+        /* Otherwise it fails only at 2^64 - 2 unread wake-ups, when the loop is awake anyway. */
+        while (write(r->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+            ;
         errno = before;
     }
 }
