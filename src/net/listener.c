@@ -249,9 +249,8 @@ static void queue_drain(weir_loop *loop, struct listener *l)
 {
     enum { QUEUE_MAX = 65536 };
     int flags = fcntl(l->fd.fd, F_GETFL);
-    if (loop->net->stopping || flags < 0)
-        return;
-    fcntl(l->fd.fd, F_SETFL, flags | O_NONBLOCK);
+    if (loop->net->stopping || flags < 0 || fcntl(l->fd.fd, F_SETFL, flags | O_NONBLOCK) < 0)
+        return; /* resetting them is better than waiting for one more for ever */
     for (int taken = 0; taken < QUEUE_MAX; taken++) {
         int socket_flags = SOCK_CLOEXEC | (loop->io->hot_block ? SOCK_NONBLOCK : 0);
         int fd = accept4(l->fd.fd, NULL, NULL, socket_flags);
