@@ -4,7 +4,7 @@
  *     nth.PROGRAM            the back end of WEIR_BACKEND, with WEIR_FEATURES
  *     nth.PROGRAM KIND N V   one run (KIND 0: memory, 1: calls, 2: entries, 3: completions)
  *
- * Without WEIR_NTH_FULL it strides: WEIR_NTH_RUNS runs of each kind (default 150), spread over all
+ * Without WEIR_NTH_FULL it strides: WEIR_NTH_RUNS runs of each kind (default 100), spread over all
  * calls, with another error each time; WEIR_NTH_SEED says where it begins. */
 #include "layer.h"
 #include "nth.h"
@@ -228,7 +228,7 @@ static bool sweep_kind(const char *backend, enum nth_kind kind)
     if (number_of("WEIR_NTH_FULL", 0) != 0)
         sweep_all(&sweep, backend, kind);
     else
-        sweep_some(&sweep, backend, kind, count, number_of("WEIR_NTH_RUNS", 150),
+        sweep_some(&sweep, backend, kind, count, number_of("WEIR_NTH_RUNS", 100),
                    number_of("WEIR_NTH_SEED", 0));
     printf("%s: %llu places, %u runs, %u wrong\n", kinds[kind], (unsigned long long)count,
            sweep.runs, sweep.wrong);

@@ -417,7 +417,20 @@ WRAP(int, socketpair, (int domain, int type, int protocol, int *out), (domain, t
 WRAP(int, bind, (int fd, const struct sockaddr *address, socklen_t size), (fd, address, size), fd,
      (EADDRINUSE, EACCES, EADDRNOTAVAIL, ENOMEM))
 WRAP(int, listen, (int fd, int backlog), (fd, backlog), fd, (EADDRINUSE))
-WRAP(int, shutdown, (int fd, int how), (fd, how), fd, (ENOTCONN))
+
+/* shutdown says so of a connection that was reset, and then it is. */
+BOTH(int, shutdown, (int fd, int how))
+{
+    const struct sockaddr nothing = {.sa_family = AF_UNSPEC};
+    int error = nth_fault(NTH_CALL, "shutdown", fd, ERRORS(ENOTCONN), HERE);
+
+    if (error <= 0)
+        return __real_shutdown(fd, how);
+    if (__real_connect(fd, &nothing, sizeof(nothing)) < 0)
+        __real_shutdown(fd, SHUT_RDWR); /* of a unix socket */
+    errno = error;
+    return -1;
+}
 WRAP(int, getsockopt, (int fd, int level, int name, void *value, socklen_t *size),
      (fd, level, name, value, size), fd, (ENOBUFS, ENOMEM, ENOPROTOOPT))
 WRAP(int, setsockopt, (int fd, int level, int name, const void *value, socklen_t size),

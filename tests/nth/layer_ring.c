@@ -178,14 +178,16 @@ int __wrap_uring_real_enter(struct uring *ring, unsigned submit, unsigned wait, 
 int __wrap_uring_real_enter(struct uring *ring, unsigned submit, unsigned wait, unsigned flags,
                             const struct io_uring_getevents_arg *arg)
 {
-    static unsigned seen;
+    static __thread const struct uring *whose;
+    static __thread unsigned seen;
     int result;
 
     for (unsigned i = 0; i < submit; i++)
         spoil_entry(&ring->sqes[(ring->sq_submitted + i) & ring->sq_mask]);
     result = __real_uring_real_enter(ring, submit, wait, flags, arg);
-    if ((int)(seen - ring->cq_head) < 0)
+    if (whose != ring || (int)(seen - ring->cq_head) < 0)
         seen = ring->cq_head;
+    whose = ring;
     for (; seen != __atomic_load_n(ring->cq_ktail, __ATOMIC_ACQUIRE); seen++)
         spoil_result(ring, &ring->cqes[seen & ring->cq_mask]);
     return result;
