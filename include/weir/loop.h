@@ -64,8 +64,8 @@ static inline int weir_loop_new(weir_loop **loop, const weir_loop_options *optio
     return weir__loop_new(loop, options, sizeof *options);
 }
 
-/* Aborts what is left on the loop, runs the last on_close handlers, frees it. Its own thread,
- * outside a turn. NULL is ignored. */
+/* Aborts what is left on the loop, runs the last on_close handlers, frees it. Timers that are still
+ * started never fire. Its own thread, outside a turn. NULL is ignored. */
 WEIR_API void weir_loop_free(weir_loop *loop);
 
 /* One turn: waits until something happens or `deadline` passes (0: does not wait, WEIR_NEVER: no

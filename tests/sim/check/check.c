@@ -260,7 +260,8 @@ void check_turn(struct check_loop *cl)
         conn_deadlines(cl->conns[i], now);
     }
     loop_limits(cl);
-    timers_check(cl, now);
+    if (!cl->freeing) /* then no timer fires any more */
+        timers_check(cl, now);
     if (check_random(cl->check, 4) == 0)
         stale_check(cl);
     cl->turned_ns = now;
