@@ -292,12 +292,28 @@ void turn_begins(weir_loop *loop)
     }
 }
 
-void backend_turn(struct sim_io *sio)
+/* A loop with nothing due sleeps (K13): turn after turn that neither sleeps nor brings anything is
+ * a spin. Where verbs are refused some turns are made to ask again. */
+static void spin_check(struct sim_io *sio, int64_t timeout_ns)
+{
+    enum { MOST_QUIET = 32, MOST = 5000 };
+    const struct loop_counters *counters = &((const weir_loop *)sio->config.owner)->counters;
+    uint64_t done = sio->io.stats.events + counters->posts + counters->timers_fired;
+    if (timeout_ns != 0 || done != sio->done_seen)
+        sio->idle_turns = 0;
+    sio->done_seen = done;
+    if (++sio->idle_turns > (world.quiet ? MOST_QUIET : MOST))
+        sim_fail("a spin: %llu turns of a loop without a sleep and without an event",
+                 (unsigned long long)sio->idle_turns);
+}
+
+void backend_turn(struct sim_io *sio, int64_t timeout_ns)
 {
     contract_thread(sio, "wait");
     if (sio->owner == NULL)
         sio->owner = actor_now;
     sio->io.stats.waits++;
+    spin_check(sio, timeout_ns);
     turn_begins(sio->config.owner);
 }
 

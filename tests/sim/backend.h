@@ -82,7 +82,7 @@ struct sim_io {
     struct sim_file *direct[DIRECT_SLOTS];
     struct pool_client client;
     uint32_t jobs;
-    uint64_t idle_turns;
+    uint64_t idle_turns, done_seen;
 };
 
 static inline struct sim_io *sim_io_of(struct io *io)
@@ -113,7 +113,7 @@ void completion_take(struct sim_io *sio, struct io_event *event);
 /* Sleeps until there is something, a wake-up or the time. */
 void backend_sleep(struct sim_io *sio, int64_t timeout_ns);
 /* What both faces do before and after. */
-void backend_turn(struct sim_io *sio);
+void backend_turn(struct sim_io *sio, int64_t timeout_ns);
 /* A loop is about to wait: its invariants are looked at, time passes, perhaps much. */
 void turn_begins(weir_loop *loop);
 void backend_jobs(struct sim_io *sio);

@@ -322,7 +322,7 @@ static int completion_wait(struct io *io, int64_t timeout_ns)
 {
     struct sim_io *sio = sim_io_of(io);
     sim_check(sio->harvest == 0, "contract: wait before next said that the harvest is used up");
-    backend_turn(sio);
+    backend_turn(sio, timeout_ns);
     submit_all(sio);
     harvest(sio);
     backend_sleep(sio, sio->cq_count != 0 ? 0 : timeout_ns);

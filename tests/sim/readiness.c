@@ -39,7 +39,7 @@ static int readiness_wait(struct io *io, int64_t timeout_ns)
     struct sim_io *sio = sim_io_of(io);
     if (sio->told_at < sio->told_count)
         return 0;
-    backend_turn(sio);
+    backend_turn(sio, timeout_ns);
     backend_sleep(sio, sio->cq_count != 0 || sio->ready_count != 0 ? 0 : timeout_ns);
     memset(sio->hot, POISON, sio->block_bytes);
     tell_all(sio);

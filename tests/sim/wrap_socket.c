@@ -85,7 +85,11 @@ int __wrap_socket(int family, int type, int protocol)
 int __wrap_bind(int fd, const struct sockaddr *address, socklen_t size)
 {
     struct sim_sock *sock = sock_of(fd);
-    return sock != NULL ? answer(sock_bind(sock, address, size)) : -1;
+    if (sock == NULL)
+        return -1;
+    if (fault(SIM_FAULT_SOCKET_ERROR, OP_LISTEN))
+        return answer(-EADDRINUSE); /* a predecessor's connections, which go away */
+    return answer(sock_bind(sock, address, size));
 }
 
 int __wrap_listen(int fd, int backlog)
