@@ -36,6 +36,10 @@ void conn_flush_dirty(weir_loop *loop)
 
 static void send_failed(weir_loop *loop, struct conn *c, int error)
 {
+    /* An error that came while paused was the first, and the kernel says it once: sends get EPIPE
+     * behind it. */
+    if ((conn_flags(c) & CONN_ERROR_HELD) != 0)
+        error = c->error;
     bool reset = error == -EPIPE || error == -ECONNRESET || error == -ECONNABORTED;
     conn_fail(loop, c, reset ? WEIR_WHY_PEER_RESET : WEIR_WHY_ERROR, error);
 }

@@ -138,13 +138,20 @@ def silent_peer_and_deadlines(net, backend):
 
 @test()
 def send_fails_with_etimedout(net, backend):
-    """The kernel gives up sending again (tcp_retries2) without any option being set."""
+    """The kernel gives up sending again (tcp_retries2) without any option being set. One that reads
+    hears of it; one that is paused, by its next send."""
     a, _, port = pair(net, backend)
     net.a.sysctl(ipv4__tcp_retries2=3)
-    a.connect(port)
+    a.connect(port, 2)
     net.silent()
-    assert a.ask("send 1 100")["code"] >= 0
-    return [expect(a.ending(1, 20), "error", "ETIMEDOUT", text="timed out")]
+    assert a.ask("pause 2")["code"] == 0
+    for conn in (1, 2):
+        assert a.ask(f"send {conn} 100")["code"] >= 0
+    hears = a.ending(1, 20)
+    wait_until(lambda: not net.a.states().get("ESTAB"), what="the kernel's giving up")
+    assert a.count("close") == 1
+    assert a.ask("send 2 100")["code"] >= 0
+    return [expect(end, "error", "ETIMEDOUT", text="timed out") for end in (hears, a.ending(2))]
 
 
 @test()
