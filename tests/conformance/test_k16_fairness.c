@@ -17,7 +17,8 @@ static unsigned answered_within(struct world *w, struct peer *p)
     peer_say(p, "x", 1);
     while (p->received == had) {
         world_turn_ms(w, 0);
-        assert_true(++turns < 1000 * slowness());
+        if (++turns == 1000)
+            world_vain(w, "an answer");
     }
     return turns;
 }

@@ -90,6 +90,7 @@ def conntrack_full(net, backend):
     """A router whose table of connections is full. A namespace may not change the table's size
     where that is the whole machine's; a rule that counts the table's entries drops as it would."""
     a, _, port = pair(net, backend)
+    net.r.sysctl(netfilter__nf_conntrack_tcp_timeout_close=1)
     path = "/proc/sys/net/netfilter/nf_conntrack_max"
     own = net.r.run("sh", "-c", f"test -w {path} && echo 8 > {path} && echo own", check=False).strip()
     net.r.nft("add rule inet f way ct state established accept\n" +
@@ -101,7 +102,8 @@ def conntrack_full(net, backend):
     ending = a.ending(9)
     a.goes_on(100)
     assert a.ask("abort 1")["code"] == 0
-    a.connect(port, seconds=15)  # 10
+    a.tell("set connect_ms 20000")
+    a.connect(port, seconds=20)  # 10
     stats = a.stats()
     assert stats["opened"] == 8 and stats["wrong"] == 0, stats
     return [f"full ({'table' if own else 'count'}): the SYN is dropped -> "

@@ -153,10 +153,15 @@ def clients_of_a_killed_server():
         ends = [e for e in client.events if e["event"] == "close"]
         whys = {e["why"] for e in ends}
         assert whys <= {"peer_reset", "peer_finished"} and not any(e["wrong"] for e in ends), ends
-        # Nobody is there for a moment: refused, at once.
+        # Nobody is there: refused, as soon as the ring of the killed server has let its port go.
         server.kill()
-        client.tell(f"connect 1 {url}")
-        wait_until(lambda: client.count("close", error="ECONNREFUSED") == 1, 2, "the refusal")
+
+        def refused():
+            had = client.count("close")
+            client.tell(f"connect 1 {url}")
+            wait_until(lambda: client.count("close") == had + 1, 2, "the end of a connection")
+            return client.count("close", error="ECONNREFUSED") == 1
+        wait_until(refused, 2, "the refusal")
     finally:
         server.kill()
         client.kill()
