@@ -17,8 +17,7 @@ static uint32_t cell_of(uint64_t value)
     return shift * HALF + (uint32_t)(value >> shift);
 }
 
-/* The largest value that falls into a cell. */
-static uint64_t cell_end(uint32_t cell)
+uint64_t histogram_cell_end(uint32_t cell)
 {
     if (cell < 2 * HALF)
         return cell;
@@ -81,7 +80,7 @@ uint64_t histogram_quantile(const struct histogram *histogram, double quantile)
         seen += histogram->cells[i];
         if (seen < rank)
             continue;
-        uint64_t value = i == HISTOGRAM_CELLS - 1 ? histogram->max : cell_end(i);
+        uint64_t value = i == HISTOGRAM_CELLS - 1 ? histogram->max : histogram_cell_end(i);
         return value > histogram->max   ? histogram->max
                : value < histogram->min ? histogram->min
                                         : value;

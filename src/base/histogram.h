@@ -21,6 +21,8 @@ void histogram_init(struct histogram *histogram);
 /* Values beyond 2^40 - 1 share the last cell; count, sum, min and max know them exactly. */
 void histogram_add(struct histogram *histogram, uint64_t value);
 void histogram_merge(struct histogram *into, const struct histogram *from);
+/* The largest value that falls into a cell. */
+uint64_t histogram_cell_end(uint32_t cell);
 /* The value below or at which `quantile` (0 to 1) of the values lie, at most 1/1024 too high, never
  * too low, never beyond max (which 1 gives exactly); 0 when empty. */
 uint64_t histogram_quantile(const struct histogram *histogram, double quantile);

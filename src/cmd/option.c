@@ -211,17 +211,22 @@ static int read_long(const struct reading *reading, int argc, char **argv, int *
     return take(reading, option, value);
 }
 
-/* "-v", "-vv". Only options without a value have letters. */
-static int read_letters(const struct reading *reading, const char *word)
+/* "-v", "-vv", and with a value "-c 64" and "-c64". */
+static int read_letters(const struct reading *reading, int argc, char **argv, int *at)
 {
+    const char *word = argv[*at];
     for (const char *letter = word + 1; *letter != '\0'; letter++) {
-        if (*letter == 'h')
-            return OPTIONS_HELP;
         const struct option *option = find_letter(reading->table, *letter);
         if (option == NULL)
-            return unknown(reading, word);
-        int result = take(reading, option, NULL);
-        if (result != OPTIONS_GO_ON)
+            return *letter == 'h' ? OPTIONS_HELP : unknown(reading, word);
+        const char *value = NULL;
+        if (has_value(option)) {
+            value = letter[1] != '\0' ? letter + 1 : *at + 1 < argc ? argv[++*at] : NULL;
+            if (value == NULL)
+                return wrong(reading, option, " needs a value: ", option->value_name);
+        }
+        int result = take(reading, option, value);
+        if (result != OPTIONS_GO_ON || value != NULL)
             return result;
     }
     return OPTIONS_GO_ON;
@@ -242,7 +247,7 @@ int options_read(const struct option *table, const char *command, int argc, char
         else if (argv[at][1] == '-')
             result = read_long(&reading, argc, argv, &at);
         else
-            result = read_letters(&reading, argv[at]);
+            result = read_letters(&reading, argc, argv, &at);
     }
     return result;
 }

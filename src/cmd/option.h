@@ -39,7 +39,7 @@ struct option {
     uint64_t least, most;
     const struct option_choice *choices;
     enum option_kind kind;
-    char letter; /* -v; 0: none */
+    char letter; /* -v, -c 64; 0: none */
     bool never;
 };
 
