@@ -7,15 +7,16 @@
 #include "cmd/command.h"
 
 static const struct command *const commands[] = {
-    &command_serve, &command_ctl, &command_backends, &command_limits, &command_version,
+    &command_serve,    &command_bench,  &command_ctl,
+    &command_backends, &command_limits, &command_version,
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static void usage(FILE *out)
 {
     fputs("usage: weir COMMAND [OPTIONS]\n\n"
-          "A network I/O framework at work: serves files over HTTP, and shows what the kernel\n"
-          "offers and which limits hold.\n\nCommands\n",
+          "A network I/O framework at work: serves files over HTTP, measures servers, and shows\n"
+          "what the kernel offers and which limits hold.\n\nCommands\n",
           out);
     for (unsigned i = 0; i < COMMANDS; i++)
         fprintf(out, "  %-10s %s\n", commands[i]->name, commands[i]->summary);

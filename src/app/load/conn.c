@@ -1,0 +1,343 @@
+/* One connection of a load: opened, sending, answered, ended, opened again. */
+#include "app/load/load.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+#define AGAIN_FIRST_NS (10 * WEIR_MS)
+#define AGAIN_LAST_NS  (1000 * WEIR_MS)
+
+void load_count_error(struct load_loop *loop, enum load_error error, uint64_t times)
+{
+    /* The errors stand in the counts in the order of their enumerators. */
+    uint64_t *first = &loop->counts.error_refused;
+    first[error - LOAD_ERROR_refused] += times;
+}
+
+/* ---- sending ---- */
+
+static void note_sent(struct load_conn *conn, uint32_t count, uint64_t due_ns, uint64_t now_ns)
+{
+    struct load_loop *loop = conn->loop;
+    for (uint32_t i = 0; i < count; i++) {
+        struct load_slot *slot =
+            &conn->slots[(conn->first + conn->in_flight + i) & loop->slot_mask];
+        slot->due_ns = due_ns;
+        slot->sent_ns = now_ns;
+    }
+    conn->in_flight += count;
+    loop->in_flight += count;
+    loop->counts.sent += count;
+    if (loop->quota != UINT64_MAX)
+        loop->quota -= count;
+}
+
+void load_conn_send(struct load_conn *conn, uint32_t count, uint64_t due_ns, uint64_t now_ns)
+{
+    const struct load_group *group = conn->group;
+    uint32_t from = group->offsets[conn->sending];
+    uint32_t size = group->offsets[conn->sending + count] - from;
+
+    note_sent(conn, count, due_ns, now_ns);
+    conn->sending = (conn->sending + count) % group->cycle;
+    conn->loop->counts.sent_bytes += size;
+    if (weir_send(conn->conn, weir_static(group->bytes + from, size)) < 0)
+        load_conn_fail(conn, LOAD_ERROR_local);
+}
+
+/* Closed loop: as many as the pipeline has room for. A request with a connection of its own begins
+ * with that. */
+static void fill(struct load_conn *conn, uint64_t now_ns)
+{
+    struct load_loop *loop = conn->loop;
+    uint32_t room = loop->load->options.pipeline - conn->in_flight;
+    uint64_t quota = loop->quota;
+    if (room > quota)
+        room = (uint32_t)quota;
+    if (loop->load->options.close)
+        now_ns = conn->connect_ns;
+    if (room != 0)
+        load_conn_send(conn, room, now_ns, now_ns);
+}
+
+void load_conn_begin(struct load_conn *conn, uint64_t now_ns)
+{
+    const weir_load_options *options = &conn->loop->load->options;
+    if (options->rate_per_conn > 0)
+        load_pace_conn(conn, now_ns);
+    else if (options->rate > 0)
+        load_pace_free(conn, now_ns);
+    else if (!options->hold)
+        fill(conn, now_ns);
+}
+
+/* ---- answers ---- */
+
+void load_conn_answered(struct load_conn *conn, uint64_t now_ns)
+{
+    struct load_loop *loop = conn->loop;
+    struct load_slot slot = conn->slots[conn->first];
+
+    conn->first = (conn->first + 1) & loop->slot_mask;
+    conn->in_flight--;
+    loop->in_flight--;
+    conn->reading = conn->reading + 1 == conn->group->cycle ? 0 : conn->reading + 1;
+    loop->counts.requests++;
+    if (!load_is_open_loop(&loop->load->options)) {
+        if (loop->phase != WEIR_LOAD_ENDING)
+            histogram_add(&loop->now->service, now_ns - slot.sent_ns);
+        return;
+    }
+    /* What was due before the measured time began is not part of it; what was due in it is, also
+     * when its answer comes behind the end. */
+    if (slot.due_ns >= loop->measure_ns && (loop->end_ns == 0 || slot.due_ns < loop->end_ns)) {
+        histogram_add(&loop->now->service, now_ns - slot.sent_ns);
+        histogram_add(&loop->now->response, now_ns - slot.due_ns);
+    }
+}
+
+static void on_data(weir_conn handle, weir_view view, void *session)
+{
+    struct load_conn *conn = *(struct load_conn **)session;
+    struct load_loop *loop = conn->loop;
+    uint64_t now_ns = weir__clock_now_ns();
+
+    loop->counts.received_bytes += view.size;
+    if (!load_take(conn, view.data, view.size, now_ns))
+        return;
+    if (loop->running)
+        load_conn_begin(conn, now_ns);
+    load_loop_check(loop);
+}
+
+/* ---- beginning and end ---- */
+
+static void conn_next(struct load_conn *conn);
+
+static void on_again(weir_timer *timer, void *arg)
+{
+    conn_next(arg);
+}
+
+static void try_again(struct load_conn *conn)
+{
+    uint64_t pause_ns = AGAIN_FIRST_NS << (conn->failures < 7 ? conn->failures : 7);
+    if (conn->failures < UINT8_MAX)
+        conn->failures++;
+    conn->state = LOAD_NONE;
+    weir_timer_start(&conn->timer, weir_after(pause_ns < AGAIN_LAST_NS ? pause_ns : AGAIN_LAST_NS),
+                     on_again, conn);
+}
+
+static void settle(struct load_conn *conn)
+{
+    if (conn->settled)
+        return;
+    conn->settled = true;
+    load_loop_settled(conn->loop);
+}
+
+static enum load_error connect_error(int error)
+{
+    switch (error) {
+    case -ECONNREFUSED:
+    case -ENOENT: /* no such unix socket */
+        return LOAD_ERROR_refused;
+    case -EHOSTUNREACH:
+    case -ENETUNREACH:
+        return LOAD_ERROR_unreachable;
+    case -EADDRNOTAVAIL:
+        return LOAD_ERROR_ports;
+    case -EMFILE:
+    case -ENFILE:
+    case WEIR_EFULL:
+        return LOAD_ERROR_descriptors;
+    case -ETIMEDOUT:
+        return LOAD_ERROR_connect_timeout;
+    case -ECONNRESET:
+        return LOAD_ERROR_reset;
+    default:
+        return LOAD_ERROR_connect_failed;
+    }
+}
+
+/* With a number of requests to make, one that could not even connect is one of them: the load ends
+ * when the server is gone. */
+static void connect_failed(struct load_conn *conn, enum load_error error)
+{
+    struct load_loop *loop = conn->loop;
+    load_count_error(loop, error, 1);
+    loop->connect_error = error;
+    if (loop->quota != UINT64_MAX && loop->quota > 0 && loop->running)
+        loop->quota--;
+    settle(conn);
+    conn->owes = false;
+    if (!loop->quitting)
+        try_again(conn);
+    load_loop_check(loop);
+}
+
+void load_conn_connect(struct load_conn *conn)
+{
+    struct load_loop *loop = conn->loop;
+    if (loop->quitting)
+        return;
+    conn->state = LOAD_CONNECTING;
+    conn->announced = false;
+    conn->error = LOAD_ERROR_none;
+    conn->sending = conn->reading; /* what was on its way is asked for again */
+    conn->connect_ns = weir__clock_now_ns();
+    loop->connecting++;
+    loop->alive++;
+    int result = weir_connect(&conn->conn, conn->group->url, &loop->service, conn);
+    if (result == 0)
+        return;
+    loop->connecting--;
+    loop->alive--;
+    connect_failed(conn, connect_error(result));
+}
+
+static void on_open(weir_conn handle, void *session)
+{
+    struct load_conn *conn = weir_conn_user(handle);
+    struct load_loop *loop = conn->loop;
+    uint64_t now_ns = weir__clock_now_ns();
+
+    *(struct load_conn **)session = conn;
+    conn->conn = handle;
+    conn->state = LOAD_OPEN;
+    conn->open_ns = now_ns;
+    conn->failures = 0;
+    loop->connecting--;
+    loop->open++;
+    loop->counts.connects++;
+    histogram_add(&loop->now->connect, now_ns - conn->connect_ns);
+    settle(conn);
+    if (loop->quitting) {
+        weir_abort(handle);
+    } else if (conn->owes) {
+        conn->owes = false;
+        if (loop->running && loop->quota != 0)
+            load_conn_send(conn, 1, conn->due_ns, conn->connect_ns);
+        else
+            weir_close(handle);
+    } else if (loop->running) {
+        conn->free_ns = now_ns;
+        load_conn_begin(conn, now_ns);
+    }
+}
+
+/* What the end of a connection means for the requests that wait on it. */
+static enum load_error end_error(const struct load_conn *conn, weir_end end)
+{
+    if (conn->error != LOAD_ERROR_none)
+        return (enum load_error)conn->error;
+    switch (end.why) {
+    case WEIR_WHY_PEER_RESET:
+        return LOAD_ERROR_reset;
+    case WEIR_WHY_PEER_FINISHED:
+    case WEIR_WHY_CLOSED:
+        return LOAD_ERROR_cut;
+    case WEIR_WHY_DEADLINE:
+        return LOAD_ERROR_timeout;
+    default:
+        return LOAD_ERROR_local;
+    }
+}
+
+/* Takes back the requests that are not answered. */
+static void lose(struct load_conn *conn, weir_end end)
+{
+    struct load_loop *loop = conn->loop;
+    uint32_t lost = conn->in_flight;
+    uint64_t now_ns = weir__clock_now_ns();
+
+    if (lost == 0)
+        return;
+    /* It was announced with an answer, and what was sent behind it was not looked at: RFC 9112
+     * 9.3.2 has the client ask again. In the open loop their time has passed. */
+    bool again = conn->announced && !load_is_open_loop(&loop->load->options);
+    if (again)
+        loop->counts.resent += lost;
+    else if (loop->running || loop->phase == WEIR_LOAD_ENDING)
+        load_count_error(loop, end_error(conn, end), lost);
+    if (again && loop->quota != UINT64_MAX)
+        loop->quota += lost;
+    for (uint32_t i = 0; i < lost && conn->error == LOAD_ERROR_timeout; i++) {
+        struct load_slot slot = conn->slots[(conn->first + i) & loop->slot_mask];
+        histogram_add(&loop->now->service, now_ns - slot.sent_ns);
+        if (load_is_open_loop(&loop->load->options) && slot.due_ns >= loop->measure_ns)
+            histogram_add(&loop->now->response, now_ns - slot.due_ns);
+    }
+    loop->in_flight -= lost;
+    conn->in_flight = 0;
+    conn->reading = (conn->reading + lost) % conn->group->cycle;
+}
+
+/* What a connection does that has ended. With one for each request it waits for the next one. */
+static void conn_next(struct load_conn *conn)
+{
+    struct load_loop *loop = conn->loop;
+    const weir_load_options *options = &loop->load->options;
+
+    if (!options->close)
+        load_conn_connect(conn);
+    else if (loop->running && load_is_open_loop(options))
+        load_conn_begin(conn, weir__clock_now_ns());
+    else if (loop->running && loop->quota != 0)
+        load_conn_connect(conn);
+}
+
+static void on_close(weir_conn handle, weir_end end, void *session)
+{
+    struct load_conn *conn = weir_conn_user(handle);
+    struct load_loop *loop = conn->loop;
+    bool was_connecting = conn->state == LOAD_CONNECTING;
+
+    loop->alive--;
+    weir_timer_cancel(&conn->timer);
+    if (!was_connecting) {
+        loop->open--;
+        if (!load_take_end(conn, weir__clock_now_ns()) && conn->in_flight == 0 &&
+            !conn->announced && !loop->quitting && conn->error == LOAD_ERROR_none)
+            loop->counts.closed++;
+        lose(conn, end);
+    }
+    http1_reply_end(&conn->reply);
+    conn->got = 0;
+    conn->first = 0;
+    conn->state = LOAD_NONE;
+    if (loop->quitting) {
+        load_loop_gone(loop);
+        return;
+    }
+    if (was_connecting) {
+        loop->connecting--;
+        connect_failed(conn, end.why == WEIR_WHY_DEADLINE ? LOAD_ERROR_connect_timeout
+                                                          : connect_error(end.error));
+        return;
+    }
+    conn_next(conn);
+    load_loop_check(loop);
+}
+
+void load_conn_fail(struct load_conn *conn, enum load_error error)
+{
+    if (conn->state != LOAD_OPEN && conn->state != LOAD_LEAVING)
+        return;
+    conn->error = (uint8_t)error;
+    conn->state = LOAD_LEAVING;
+    if (weir_abort(conn->conn) < 0)
+        conn->state = LOAD_LEAVING; /* it is gone already: on_close is on its way */
+}
+
+/* Only handlers and sizes: the times are set for each load. */
+const weir_service load_service = {
+    .conn_size = sizeof(struct load_conn *),
+    .on_open = on_open,
+    .on_data = on_data,
+    .on_close = on_close,
+    .read_on = WEIR_READ_ALWAYS,
+};

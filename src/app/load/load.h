@@ -1,0 +1,238 @@
+/* The inside of a load: what is sent where, the loops, their connections, and what they count. */
+#ifndef WEIR_APP_LOAD_LOAD_H
+#define WEIR_APP_LOAD_LOAD_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <weir/load.h>
+#include <weir/weir.h>
+
+#include "base/histogram.h"
+#include "base/random.h"
+#include "proto/http1_reply.h"
+
+enum {
+    LOAD_LOOPS_MAX = 256,
+    LOAD_CONNS_MAX = 4 << 20,
+    LOAD_PIPELINE_MAX = 1024,
+    LOAD_GROUPS_MAX = 64,
+    LOAD_CYCLE_MAX = 1024,      /* requests before the order of several URLs repeats */
+    LOAD_CONNECTING_MAX = 256,  /* of a loop, at the same time */
+    LOAD_INTERVALS_MAX = 86400, /* that a result keeps */
+    LOAD_TCP_SAMPLES = 64,      /* of a loop */
+    LOAD_MARKER_MAX = 255       /* bytes of raw_end */
+};
+#define LOAD_BYTES_MAX (1ull << 30) /* of all requests as they are laid out */
+
+/* ---- what is sent where (plan.c, request.c) ---- */
+
+/* An address and the requests to it, in the order in which they are sent: any run of up to
+ * `pipeline` of them lies in one piece. */
+struct load_group {
+    char url[WEIR_ADDRESS_TEXT_MAX]; /* to connect to */
+    char shown[WEIR_ADDRESS_TEXT_MAX];
+    uint32_t weight, cycle;
+    uint8_t *bytes;
+    uint32_t *offsets; /* cycle + pipeline + 1 */
+    uint8_t *methods;  /* cycle; enum http_method */
+};
+
+struct load_why {
+    char *text;
+    size_t size;
+};
+
+struct load;
+
+int load_plan_make(struct load *load, const struct load_why *why);
+void load_plan_free(struct load *load);
+/* Writes the text of an error and returns it. */
+int load_fail(const struct load_why *why, int error, const char *format, ...) WEIR_PRINTF(3, 4);
+
+/* One request, as it goes out. */
+struct load_request {
+    uint8_t *bytes;
+    size_t size;
+    uint8_t method;
+};
+/* `host` and `target` need not end with NUL. */
+int load_request_make(const weir_load_options *options, struct http_text host,
+                      struct http_text target, struct load_request *out,
+                      const struct load_why *why);
+
+/* ---- connections ---- */
+
+struct load_slot {
+    uint64_t due_ns, sent_ns;
+};
+
+enum load_state { LOAD_NONE, LOAD_CONNECTING, LOAD_OPEN, LOAD_LEAVING };
+
+struct load_conn {
+    weir_conn conn;
+    struct load_loop *loop;
+    const struct load_group *group;
+    struct load_slot *slots;      /* a ring: requests in flight */
+    struct load_conn *next;       /* in the line of those that may send */
+    uint32_t first, in_flight;    /* in slots */
+    uint32_t sending, reading;    /* where it is in its group's cycle */
+    uint8_t state;                /* enum load_state */
+    uint8_t failures;             /* connects that failed in a row */
+    uint8_t error;                /* enum load_error, when we abort it */
+    bool lined_up, announced;     /* in that line; the server announced the end */
+    bool settled;                 /* its first connect has ended */
+    bool owes;                    /* it is connecting for the request that was due at due_ns */
+    uint64_t connect_ns, open_ns; /* when that began; when it was established */
+    uint64_t got;                 /* bytes of the answer, or matched of its end marker */
+    uint64_t due_ns, free_ns;     /* with a rate of its own: the next; since when it may send */
+    double due_part;              /* and the same with the part below a nanosecond, from start */
+    struct http1_reply reply;
+    weir_timer timer; /* trying again; a rate of its own */
+};
+
+#define LOAD_ERROR_ENUM(field, what) LOAD_ERROR_##field,
+enum load_error { LOAD_ERROR_none, WEIR_LOAD_ERRORS(LOAD_ERROR_ENUM) };
+#undef LOAD_ERROR_ENUM
+
+/* ---- loops ---- */
+
+struct load_times {
+    struct histogram service, response, connect;
+};
+
+/* What the caller's thread may read, under the load's mutex. */
+struct load_shared {
+    weir_load_counts counts;
+    struct histogram times;
+    uint64_t open_conns;
+    enum load_error connect_error;
+    bool settled, finished;
+};
+
+/* Where the self check begins and ends. */
+struct load_mark {
+    uint64_t at_ns, cpu_ns, runqueue_ns;
+    weir_loop_stats stats;
+};
+
+struct load_loop {
+    struct load *load;
+    weir_loop *loop;
+    char backend[16];
+    unsigned index;
+    pthread_t thread;
+    bool has_thread;
+    weir_service service;
+    struct load_conn *conns;
+    struct load_slot *slots;
+    size_t conns_bytes, slots_bytes;
+    uint32_t conn_count, slot_mask;
+    enum weir_load_phase phase;
+    bool running, quitting; /* requests may be sent; connections are not made anew */
+
+    uint32_t connecting, settled, open, alive;
+    uint32_t ramp_next;
+    uint64_t in_flight, quota; /* requests: being waited for; that may still be sent */
+
+    /* an open loop's line of due times */
+    struct load_conn *free_first, *free_last;
+    uint64_t free_since_ns;
+    uint64_t due_ns;
+    double step_ns, due_part; /* between two; due_ns with its part below 1, from the start */
+    uint64_t armed_ns;        /* the pace timer; 0: it is not */
+    struct random random;
+
+    uint64_t zero_ns, start_ns, measure_ns, end_ns; /* thread; load; measured time */
+    weir_load_counts counts, base, final;
+    struct load_mark begun, ended;
+    struct load_times *now, *total;
+    struct http1_reply_memo memo;
+    char malformed[128];
+    weir_tcp_info *samples;
+    uint32_t sample_count;
+    uint64_t open_at_end;
+    enum load_error connect_error; /* the last one */
+
+    weir_timer edge, pace, interval, scan, ramp, grace;
+    weir_task start_task, go_task, stop_task;
+    struct load_shared shared;
+};
+
+struct load {
+    weir_load_options options;
+    struct load_group *groups;
+    unsigned group_count;
+    uint8_t *dealt; /* the group of each connection */
+    struct load_loop **loops;
+    unsigned loop_count;
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    struct histogram *window; /* of an interval */
+    bool stopped, stop_sent;
+    uint8_t marker_back[LOAD_MARKER_MAX]; /* of raw_end: see take.c */
+};
+
+/* The result with what only the library reads. */
+struct load_result {
+    weir_load_result public;
+    struct load_times times;
+    weir_load_loop *rows;
+    weir_load_progress *intervals;
+    unsigned interval_room;
+};
+
+static inline bool load_is_open_loop(const weir_load_options *options)
+{
+    return options->rate > 0 || options->rate_per_conn > 0;
+}
+
+/* loop.c: on the loop's thread. */
+void load_loop_start(weir_task *task, void *arg); /* opens connections */
+void load_loop_go(weir_task *task, void *arg);    /* starts the load */
+void load_loop_stop(weir_task *task, void *arg);  /* ends it early */
+/* A connection was established or has failed for the first time. */
+void load_loop_settled(struct load_loop *loop);
+/* A request came back or was lost: perhaps it was the last one. */
+void load_loop_check(struct load_loop *loop);
+void load_loop_gone(struct load_loop *loop);
+
+/* conn.c */
+void load_conn_connect(struct load_conn *conn);
+/* Sends the next `count` requests, due at that time. */
+void load_conn_send(struct load_conn *conn, uint32_t count, uint64_t due_ns, uint64_t now_ns);
+/* Ends it with an error that each request in flight is counted with. */
+void load_conn_fail(struct load_conn *conn, enum load_error error);
+/* It is open and the load runs: sends what it may. */
+void load_conn_begin(struct load_conn *conn, uint64_t now_ns);
+/* An answer is there. */
+void load_conn_answered(struct load_conn *conn, uint64_t now_ns);
+void load_count_error(struct load_loop *loop, enum load_error error, uint64_t times);
+extern const weir_service load_service;
+
+/* take.c: gives the bytes that came to the answers that they belong to. False: the connection was
+ * failed or leaves; the rest is not looked at. */
+bool load_take(struct load_conn *conn, const uint8_t *data, size_t size, uint64_t now_ns);
+/* The server has ended the connection: true when that was the end of an answer. */
+bool load_take_end(struct load_conn *conn, uint64_t now_ns);
+void load_marker_begin(struct load *load);
+
+/* pace.c: the open loop. */
+void load_pace_begin(struct load_loop *loop);
+/* Sends what is due, as far as connections are free, and sets the timer for the next. */
+void load_pace(struct load_loop *loop, uint64_t now_ns);
+void load_pace_conn(struct load_conn *conn, uint64_t now_ns);
+/* The connection may send again. */
+void load_pace_free(struct load_conn *conn, uint64_t now_ns);
+/* What was due until then and never left: counted, and recorded with the time it has waited. */
+void load_pace_missed(struct load_loop *loop, uint64_t end_ns);
+
+/* check.c */
+void load_mark_take(struct load_loop *loop, struct load_mark *mark);
+void load_check(const struct load *load, struct load_result *result);
+
+/* times.c */
+void load_times_of(const struct histogram *from, weir_load_times *out);
+void load_counts_add(weir_load_counts *sum, const weir_load_counts *counts, int sign);
+
+#endif

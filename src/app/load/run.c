@@ -1,0 +1,548 @@
+/* A load from its options to its result: the caller's thread starts loops, watches and sums up. */
+#include "app/load/load.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+
+enum { LOOK_NS = 20000000, PUBLISHED_NS = 15000000 };
+
+static atomic_bool stopping;
+
+void weir_load_stop(void)
+{
+    atomic_store(&stopping, true);
+}
+
+/* ---- options ---- */
+
+static unsigned cpus(void)
+{
+    cpu_set_t set;
+    int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    return count > 0 ? (unsigned)count : 1;
+}
+
+static void defaults(weir_load_options *o)
+{
+    if (o->conns == 0)
+        o->conns = 64;
+    if (o->loops == 0)
+        o->loops = cpus() > 1 ? cpus() / 2 : 1;
+    if (o->loops > o->conns)
+        o->loops = o->conns;
+    if (o->pipeline == 0)
+        o->pipeline = 1;
+    if (o->duration_ns == 0)
+        o->duration_ns = o->requests != 0 ? WEIR_NEVER : 10 * WEIR_S;
+    if (o->timeout_ns == 0)
+        o->timeout_ns = 10 * WEIR_S;
+    if (o->interval_ns == 0)
+        o->interval_ns = WEIR_S;
+    if (o->request_bytes == 0)
+        o->request_bytes = o->kind == WEIR_LOAD_STREAM ? 256 << 10 : 64;
+    if (o->answer_bytes == 0)
+        o->answer_bytes = o->kind == WEIR_LOAD_RAW ? UINT64_MAX : o->request_bytes;
+}
+
+static int check(const weir_load_options *o, const struct load_why *why)
+{
+    if (o->conns > LOAD_CONNS_MAX)
+        return load_fail(why, WEIR_EINVALID, "at most %d connections", LOAD_CONNS_MAX);
+    if (o->loops > LOAD_LOOPS_MAX)
+        return load_fail(why, WEIR_EINVALID, "at most %d threads", LOAD_LOOPS_MAX);
+    if (o->pipeline > LOAD_PIPELINE_MAX)
+        return load_fail(why, WEIR_EINVALID, "at most %d requests in a pipeline",
+                         LOAD_PIPELINE_MAX);
+    if (o->close && o->pipeline > 1)
+        return load_fail(why, WEIR_EINVALID,
+                         "a connection for each request leaves nothing to pipeline: choose one");
+    if (o->close && o->rate_per_conn > 0)
+        return load_fail(why, WEIR_EINVALID,
+                         "a connection for each request has no rate of its own: use a rate in all");
+    if (o->rate > 0 && o->rate_per_conn > 0)
+        return load_fail(why, WEIR_EINVALID, "a rate in all, or for each connection: choose one");
+    if (!(o->rate >= 0 && o->rate <= 1e9 && o->rate_per_conn >= 0 && o->rate_per_conn <= 1e9))
+        return load_fail(why, WEIR_EINVALID, "a rate must be from above 0 to 1000000000 a second");
+    if (o->kind == WEIR_LOAD_RAW && o->body.size == 0)
+        return load_fail(why, WEIR_EINVALID, "there are no bytes to send");
+    if (o->kind == WEIR_LOAD_RAW && o->raw_end.size > LOAD_MARKER_MAX)
+        return load_fail(why, WEIR_EINVALID, "the end marker is longer than %d bytes",
+                         LOAD_MARKER_MAX);
+    if (o->interval_ns < 10 * WEIR_MS)
+        return load_fail(why, WEIR_EINVALID, "an interval is at least 10ms");
+    return 0;
+}
+
+/* ---- loops ---- */
+
+static uint32_t bounded_ms(uint64_t ns)
+{
+    uint64_t ms = ns / WEIR_MS;
+    return ms == 0 ? 1 : ms >= WEIR_OFF ? WEIR_OFF : (uint32_t)ms;
+}
+
+static void service_make(struct load_loop *loop)
+{
+    const weir_load_options *options = &loop->load->options;
+    weir_service *service = &loop->service;
+    *service = load_service;
+    service->socket = options->socket;
+    service->connect_ms = bounded_ms(options->timeout_ns);
+    service->first_byte_ms = service->idle_ms = service->write_ms = WEIR_OFF;
+    service->linger_ms = 500;
+}
+
+static uint32_t power_of_two(uint32_t least)
+{
+    uint32_t power = 1;
+    while (power < least)
+        power *= 2;
+    return power;
+}
+
+static bool conns_make(struct load_loop *loop)
+{
+    const struct load *load = loop->load;
+    uint32_t slots = power_of_two(load->options.pipeline);
+    loop->slot_mask = slots - 1;
+    loop->conns_bytes = loop->conn_count * sizeof *loop->conns;
+    loop->slots_bytes = (size_t)loop->conn_count * slots * sizeof *loop->slots;
+    loop->conns = weir__pages_alloc(loop->conns_bytes);
+    loop->slots = weir__pages_alloc(loop->slots_bytes);
+    if (loop->conns == NULL || loop->slots == NULL)
+        return false;
+    for (uint32_t i = 0; i < loop->conn_count; i++) {
+        loop->conns[i].loop = loop;
+        loop->conns[i].slots = loop->slots + (size_t)i * slots;
+        loop->conns[i].group = &load->groups[load->dealt[i * load->loop_count + loop->index]];
+    }
+    return true;
+}
+
+static uint64_t share(uint64_t whole, unsigned parts, unsigned index)
+{
+    return whole / parts + (index < whole % parts);
+}
+
+static int loop_make(struct load *load, unsigned index, const struct load_why *why)
+{
+    struct load_loop *loop = weir__pages_alloc(sizeof *loop);
+    if (loop == NULL)
+        return load_fail(why, WEIR_ENOMEM, "out of memory");
+    load->loops[index] = loop;
+    loop->load = load;
+    loop->index = index;
+    loop->conn_count = (uint32_t)share(load->options.conns, load->loop_count, index);
+    loop->quota = load->options.requests != 0
+                      ? share(load->options.requests, load->loop_count, index)
+                      : UINT64_MAX;
+    loop->now = weir__pages_alloc(sizeof *loop->now);
+    loop->total = weir__pages_alloc(sizeof *loop->total);
+    loop->samples = weir__zalloc(LOAD_TCP_SAMPLES * sizeof *loop->samples);
+    if (loop->now == NULL || loop->total == NULL || loop->samples == NULL || !conns_make(loop))
+        return load_fail(why, WEIR_ENOMEM, "out of memory for %u connections", loop->conn_count);
+    histogram_init(&loop->now->service);
+    histogram_init(&loop->now->response);
+    histogram_init(&loop->now->connect);
+    *loop->total = *loop->now;
+    histogram_init(&loop->shared.times);
+    uint64_t seed;
+    weir__random_bytes(&seed, sizeof seed);
+    random_seed(&loop->random, seed);
+    service_make(loop);
+    int result = weir_loop_new(&loop->loop, &load->options.loop);
+    if (result < 0)
+        return load_fail(why, result, "no loop could be started: %s", weir_error_text(result));
+    snprintf(loop->backend, sizeof loop->backend, "%s", weir_loop_backend(loop->loop));
+    return 0;
+}
+
+static void loop_free(struct load_loop *loop)
+{
+    if (loop == NULL)
+        return;
+    if (!loop->has_thread)
+        weir_loop_free(loop->loop);
+    weir__pages_free(loop->conns, loop->conns_bytes);
+    weir__pages_free(loop->slots, loop->slots_bytes);
+    weir__pages_free(loop->now, sizeof *loop->now);
+    weir__pages_free(loop->total, sizeof *loop->total);
+    weir__free(loop->samples);
+    weir__pages_free(loop, sizeof *loop);
+}
+
+/* The thread ends with its loop: what is left on it is aborted there. */
+static void *thread_run(void *arg)
+{
+    struct load_loop *loop = arg;
+    struct load *load = loop->load;
+    weir_loop_run(loop->loop);
+    loop->quitting = true;
+    weir_loop_free(loop->loop);
+    for (uint32_t i = 0; i < loop->conn_count; i++)
+        http1_reply_end(&loop->conns[i].reply);
+    pthread_mutex_lock(&load->mutex);
+    loop->shared.finished = true;
+    pthread_cond_broadcast(&load->changed);
+    pthread_mutex_unlock(&load->mutex);
+    return NULL;
+}
+
+static int threads_start(struct load *load, const struct load_why *why)
+{
+    for (unsigned i = 0; i < load->loop_count; i++) {
+        struct load_loop *loop = load->loops[i];
+        weir_post(loop->loop, &loop->start_task, load_loop_start, loop);
+        int code = pthread_create(&loop->thread, NULL, thread_run, loop);
+        if (code != 0)
+            return load_fail(why, -code, "no thread for loop %u: %s", i, weir_error_text(-code));
+        loop->has_thread = true;
+    }
+    return 0;
+}
+
+static void post_all(struct load *load, size_t task_at, weir_task_fn *fn)
+{
+    for (unsigned i = 0; i < load->loop_count; i++) {
+        struct load_loop *loop = load->loops[i];
+        pthread_mutex_lock(&load->mutex);
+        bool over = loop->shared.finished;
+        pthread_mutex_unlock(&load->mutex);
+        if (loop->has_thread && !over)
+            weir_post(loop->loop, (weir_task *)(void *)((char *)loop + task_at), fn, loop);
+    }
+}
+
+static void stop_all(struct load *load)
+{
+    if (load->stop_sent)
+        return;
+    load->stop_sent = true;
+    post_all(load, offsetof(struct load_loop, stop_task), load_loop_stop);
+}
+
+static void threads_join(struct load *load)
+{
+    for (unsigned i = 0; i < load->loop_count; i++)
+        if (load->loops[i] != NULL && load->loops[i]->has_thread)
+            pthread_join(load->loops[i]->thread, NULL);
+}
+
+/* ---- watching ---- */
+
+static bool all_have(const struct load *load, size_t flag)
+{
+    for (unsigned i = 0; i < load->loop_count; i++)
+        if (!*(const bool *)((const char *)&load->loops[i]->shared + flag))
+            return false;
+    return true;
+}
+
+/* Waits until every loop has the flag, the time comes, or somebody wants the end. With the mutex
+ * held. */
+static bool wait_until(struct load *load, size_t flag, uint64_t until_ns)
+{
+    while (!all_have(load, flag)) {
+        uint64_t now_ns = weir__clock_now_ns(), next_ns = now_ns + LOOK_NS;
+        if (now_ns >= until_ns || (atomic_load(&stopping) && !load->stop_sent))
+            return false;
+        if (next_ns > until_ns)
+            next_ns = until_ns;
+        struct timespec at = {.tv_sec = (time_t)(next_ns / WEIR_S),
+                              .tv_nsec = (long)(next_ns % WEIR_S)};
+        pthread_cond_timedwait(&load->changed, &load->mutex, &at);
+    }
+    return true;
+}
+
+static int nobody_there(struct load *load, const struct load_why *why)
+{
+    static const struct {
+        enum load_error error;
+        int code;
+        const char *text;
+    } table[] = {
+        {LOAD_ERROR_refused, -ECONNREFUSED,
+         "connection refused: nothing listens there; start the server, or mend the address"},
+        {LOAD_ERROR_unreachable, -EHOSTUNREACH, "the host cannot be reached: see ip route get"},
+        {LOAD_ERROR_connect_timeout, -ETIMEDOUT,
+         "no answer to connecting: a firewall drops it, or the host is down"},
+        {LOAD_ERROR_ports, -EADDRNOTAVAIL, "no local port is left: use --source or --reset"},
+        {LOAD_ERROR_descriptors, -EMFILE, "no descriptor is left: raise ulimit -n"},
+    };
+    enum load_error error = load->loops[0]->shared.connect_error;
+    const char *shown = load->groups[0].url;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (table[i].error == error)
+            return load_fail(why, table[i].code, "cannot connect to %s: %s", shown, table[i].text);
+    return load_fail(why, -ECONNABORTED, "cannot connect to %s", shown);
+}
+
+/* Opens the connections. 0, or why there is no load. */
+static int connect_phase(struct load *load, uint64_t *took_ns, const struct load_why *why)
+{
+    uint64_t begin_ns = weir__clock_now_ns();
+    uint64_t limit_ns = begin_ns + load->options.ramp_ns + load->options.timeout_ns + WEIR_S;
+    uint64_t connects = 0;
+    pthread_mutex_lock(&load->mutex);
+    bool settled = wait_until(load, offsetof(struct load_shared, settled), limit_ns);
+    for (unsigned i = 0; i < load->loop_count; i++)
+        connects += load->loops[i]->shared.counts.connects;
+    bool nobody = settled && connects == 0 && !load->options.close;
+    int result = nobody ? nobody_there(load, why) : 0;
+    pthread_mutex_unlock(&load->mutex);
+    *took_ns = weir__clock_now_ns() - begin_ns;
+    return result;
+}
+
+static void report(struct load *load, struct load_result *result, uint64_t *last_ns,
+                   weir_load_counts *before)
+{
+    weir_load_progress progress = {.begin_ns = *last_ns};
+    weir_load_counts sum = {0};
+    pthread_mutex_lock(&load->mutex);
+    for (unsigned i = 0; i < load->loop_count; i++) {
+        struct load_shared *shared = &load->loops[i]->shared;
+        load_counts_add(&sum, &shared->counts, 1);
+        progress.open_conns += shared->open_conns;
+        histogram_merge(load->window, &shared->times);
+        histogram_init(&shared->times);
+    }
+    pthread_mutex_unlock(&load->mutex);
+    load_times_of(load->window, &progress.times);
+    histogram_init(load->window);
+    progress.counts = sum;
+    load_counts_add(&progress.counts, before, -1);
+    *before = sum;
+    *last_ns += load->options.interval_ns;
+    progress.end_ns = *last_ns;
+    bool endless = load->options.duration_ns == WEIR_NEVER;
+    progress.total_ns = endless ? WEIR_NEVER : load->options.warmup_ns + load->options.duration_ns;
+    progress.phase =
+        progress.begin_ns < load->options.warmup_ns ? WEIR_LOAD_WARMING : WEIR_LOAD_MEASURING;
+    if (progress.phase == WEIR_LOAD_MEASURING &&
+        result->public.interval_count < result->interval_room)
+        result->intervals[result->public.interval_count++] = progress;
+    if (load->options.on_interval != NULL)
+        load->options.on_interval(&progress, load->options.user);
+}
+
+static void load_phase(struct load *load, struct load_result *result)
+{
+    uint64_t last_ns = 0, start_ns = weir__clock_now_ns();
+    weir_load_counts before = {0};
+    pthread_mutex_lock(&load->mutex);
+    for (unsigned i = 0; i < load->loop_count; i++)
+        load_counts_add(&before, &load->loops[i]->shared.counts, 1);
+    pthread_mutex_unlock(&load->mutex);
+    post_all(load, offsetof(struct load_loop, go_task), load_loop_go);
+    for (bool over = false; !over;) {
+        uint64_t next_ns = start_ns + last_ns + load->options.interval_ns;
+        pthread_mutex_lock(&load->mutex);
+        over = wait_until(load, offsetof(struct load_shared, finished), next_ns + PUBLISHED_NS);
+        pthread_mutex_unlock(&load->mutex);
+        if (atomic_load(&stopping) && !over && !load->stop_sent) {
+            load->stopped = result->public.interrupted = true;
+            stop_all(load);
+            continue;
+        }
+        uint64_t end_ns = load->options.warmup_ns + load->options.duration_ns;
+        bool within = load->options.duration_ns == WEIR_NEVER ||
+                      last_ns + load->options.interval_ns <= end_ns;
+        if (weir__clock_now_ns() >= next_ns && within && !load->stop_sent)
+            report(load, result, &last_ns, &before);
+    }
+}
+
+/* ---- the result ---- */
+
+static int by_number(const void *left, const void *right)
+{
+    uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
+    return a < b ? -1 : a > b;
+}
+
+static uint64_t median(const struct load *load, size_t field, size_t size)
+{
+    uint64_t values[LOAD_LOOPS_MAX * 4], count = 0;
+    for (unsigned i = 0; i < load->loop_count; i++)
+        for (uint32_t k = 0; k < load->loops[i]->sample_count; k++) {
+            const char *at = (const char *)&load->loops[i]->samples[k] + field;
+            if (count < sizeof values / sizeof *values)
+                values[count++] = size == 8 ? *(const uint64_t *)(const void *)at
+                                            : *(const uint32_t *)(const void *)at;
+        }
+    if (count == 0)
+        return 0;
+    qsort(values, count, sizeof *values, by_number);
+    return values[count / 2];
+}
+
+static void sum_tcp(const struct load *load, weir_load_tcp *tcp)
+{
+    for (unsigned i = 0; i < load->loop_count; i++)
+        for (uint32_t k = 0; k < load->loops[i]->sample_count; k++) {
+            const weir_tcp_info *info = &load->loops[i]->samples[k];
+            tcp->samples++;
+            tcp->resent_segments += info->resent_total_segments;
+            tcp->rtt_max_us = info->rtt_us > tcp->rtt_max_us ? info->rtt_us : tcp->rtt_max_us;
+        }
+#define MEDIAN(field) \
+    median(load, offsetof(weir_tcp_info, field), sizeof((weir_tcp_info *)0)->field)
+    tcp->rtt_us = MEDIAN(rtt_us);
+    tcp->rttvar_us = MEDIAN(rttvar_us);
+    tcp->cwnd_segments = MEDIAN(cwnd_segments);
+    tcp->delivery_bytes_s = MEDIAN(delivery_bytes_s);
+#undef MEDIAN
+}
+
+static void sum_loop(const struct load_loop *loop, struct load_result *result)
+{
+    weir_load_result *public = &result->public;
+    weir_load_loop *row = &result->rows[loop->index];
+    uint64_t measured_ns = loop->end_ns - loop->measure_ns;
+
+    load_counts_add(&public->counts, &loop->final, 1);
+    load_counts_add(&public->counts, &loop->base, -1);
+    if (measured_ns > public->measured_ns)
+    public->measured_ns = measured_ns;
+    public->open_conns += loop->open_at_end;
+    if (public->malformed[0] == '\0')
+        memcpy(public->malformed, loop->malformed, sizeof public->malformed);
+    histogram_merge(&result->times.service, &loop->total->service);
+    histogram_merge(&result->times.response, &loop->total->response);
+    histogram_merge(&result->times.connect, &loop->total->connect);
+    row->cpu_ns = loop->ended.cpu_ns - loop->begun.cpu_ns;
+    row->runqueue_ns = loop->ended.runqueue_ns - loop->begun.runqueue_ns;
+    row->slip_max_ns = loop->ended.stats.timer_slip_max_ns;
+    row->turns = loop->ended.stats.turns - loop->begun.stats.turns;
+    row->syscalls = loop->ended.stats.io_syscalls - loop->begun.stats.io_syscalls;
+    row->requests = loop->final.requests - loop->base.requests;
+    snprintf(row->backend, sizeof row->backend, "%s", loop->backend);
+}
+
+static void sum_up(struct load *load, struct load_result *result)
+{
+    weir_load_result *public = &result->public;
+    public->loops = load->loop_count;
+    public->conns = load->options.conns;
+    public->pipeline = load->options.pipeline;
+    public->rate = load->options.rate_per_conn > 0 ? load->options.rate_per_conn * public->conns
+                                                   : load->options.rate;
+    for (unsigned i = 0; i < load->loop_count; i++)
+        sum_loop(load->loops[i], result);
+    load_times_of(&result->times.service, &public->service);
+    load_times_of(&result->times.response, &public->response);
+    load_times_of(&result->times.connect, &public->connect);
+    sum_tcp(load, &public->tcp);
+    load_check(load, result);
+    public->loop_rows = result->rows;
+    public->intervals = result->intervals;
+}
+
+static struct load_result *result_make(const struct load *load)
+{
+    const weir_load_options *options = &load->options;
+    struct load_result *result = weir__pages_alloc(sizeof *result);
+    if (result == NULL)
+        return NULL;
+    uint64_t intervals = LOAD_INTERVALS_MAX;
+    if (options->duration_ns != WEIR_NEVER &&
+        options->duration_ns / options->interval_ns + 1 < intervals)
+        intervals = options->duration_ns / options->interval_ns + 1;
+    histogram_init(&result->times.service);
+    histogram_init(&result->times.response);
+    histogram_init(&result->times.connect);
+    result->interval_room = (unsigned)intervals;
+    result->intervals = weir__pages_alloc(intervals * sizeof *result->intervals);
+    result->rows = weir__zalloc(load->loop_count * sizeof *result->rows);
+    if (result->intervals != NULL && result->rows != NULL)
+        return result;
+    weir_load_free(&result->public);
+    return NULL;
+}
+
+void weir_load_free(weir_load_result *public)
+{
+    struct load_result *result = (struct load_result *)(void *)public;
+    if (result == NULL)
+        return;
+    weir__pages_free(result->intervals, result->interval_room * sizeof *result->intervals);
+    weir__free(result->rows);
+    weir__pages_free(result, sizeof *result);
+}
+
+static int load_perform(struct load *load, struct load_result **out, const struct load_why *why)
+{
+    int result = load_plan_make(load, why);
+    struct load_result *made = result == 0 ? result_make(load) : NULL;
+    if (result == 0 && made == NULL)
+        result = load_fail(why, WEIR_ENOMEM, "out of memory");
+    for (unsigned i = 0; i < load->loop_count && result == 0; i++)
+        result = loop_make(load, i, why);
+    if (result == 0)
+        load_marker_begin(load);
+    if (result == 0)
+        result = threads_start(load, why);
+    if (result == 0)
+        result = connect_phase(load, &made->public.connect_phase_ns, why);
+    if (result == 0)
+        load_phase(load, made);
+    else if (load->loops[0] != NULL)
+        stop_all(load);
+    threads_join(load);
+    if (result == 0)
+        sum_up(load, made);
+    else if (made != NULL)
+        weir_load_free(&made->public);
+    *out = result == 0 ? made : NULL;
+    return result;
+}
+
+int weir__load_run(const weir_load_options *options, size_t size, weir_load_result **out, char *why,
+                   size_t why_size)
+{
+    struct load_why reason = {why, why_size};
+    struct load_result *result = NULL;
+    pthread_condattr_t monotonic;
+    if (why_size != 0)
+        why[0] = '\0';
+    struct load *load = weir__zalloc(sizeof *load);
+    if (load == NULL)
+        return load_fail(&reason, WEIR_ENOMEM, "out of memory");
+    atomic_store(&stopping, false);
+    memcpy(&load->options, options, size < sizeof load->options ? size : sizeof load->options);
+    defaults(&load->options);
+    load->loop_count = load->options.loops;
+    pthread_mutex_init(&load->mutex, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&load->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    int code = check(&load->options, &reason);
+    load->loops = code == 0 ? weir__zalloc(load->loop_count * sizeof(struct load_loop *)) : NULL;
+    load->window = weir__pages_alloc(sizeof *load->window);
+    if (code == 0 && (load->loops == NULL || load->window == NULL))
+        code = load_fail(&reason, WEIR_ENOMEM, "out of memory");
+    if (code == 0) {
+        histogram_init(load->window);
+        code = load_perform(load, &result, &reason);
+    }
+    for (unsigned i = 0; load->loops != NULL && i < load->loop_count; i++)
+        loop_free(load->loops[i]);
+    weir__free(load->loops);
+    weir__pages_free(load->window, sizeof *load->window);
+    load_plan_free(load);
+    pthread_cond_destroy(&load->changed);
+    pthread_mutex_destroy(&load->mutex);
+    weir__free(load);
+    *out = result != NULL ? &result->public : NULL;
+    return code;
+}

@@ -1,0 +1,9 @@
+/* The kinds of load: each is a command of its own behind "weir bench". */
+#ifndef WEIR_CMD_BENCH_KINDS_H
+#define WEIR_CMD_BENCH_KINDS_H
+
+#include "cmd/bench/bench.h"
+
+extern const struct command bench_http;
+
+#endif
