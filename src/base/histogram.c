@@ -31,6 +31,16 @@ void histogram_init(struct histogram *histogram)
     histogram->min = UINT64_MAX;
 }
 
+void histogram_clear(struct histogram *histogram)
+{
+    if (histogram->count != 0) {
+        uint32_t first = cell_of(histogram->min), last = cell_of(histogram->max);
+        memset(&histogram->cells[first], 0, (last - first + 1) * sizeof *histogram->cells);
+    }
+    histogram->count = histogram->sum = histogram->max = 0;
+    histogram->min = UINT64_MAX;
+}
+
 void histogram_add(struct histogram *histogram, uint64_t value)
 {
     histogram->cells[cell_of(value)]++;
@@ -44,7 +54,8 @@ void histogram_add(struct histogram *histogram, uint64_t value)
 
 void histogram_merge(struct histogram *into, const struct histogram *from)
 {
-    for (uint32_t i = 0; i < HISTOGRAM_CELLS; i++)
+    uint32_t first = cell_of(from->min), last = cell_of(from->max);
+    for (uint32_t i = first; i <= last && from->count != 0; i++)
         into->cells[i] += from->cells[i];
     into->count += from->count;
     into->sum += from->sum;

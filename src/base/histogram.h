@@ -18,6 +18,9 @@ struct histogram {
 };
 
 void histogram_init(struct histogram *histogram);
+/* Empties one that was in use; touches only the cells that have been. Of memory that is all zero it
+ * makes an empty one. */
+void histogram_clear(struct histogram *histogram);
 /* Values beyond 2^40 - 1 share the last cell; count, sum, min and max know them exactly. */
 void histogram_add(struct histogram *histogram, uint64_t value);
 void histogram_merge(struct histogram *into, const struct histogram *from);

@@ -13,9 +13,9 @@ static void loop_quit(struct load_loop *loop);
 
 static void times_clear(struct load_times *times)
 {
-    histogram_init(&times->service);
-    histogram_init(&times->response);
-    histogram_init(&times->connect);
+    histogram_clear(&times->service);
+    histogram_clear(&times->response);
+    histogram_clear(&times->connect);
 }
 
 static const struct histogram *shown_times(const struct load_loop *loop)
@@ -158,8 +158,8 @@ static void measure(struct load_loop *loop)
     loop->phase = WEIR_LOAD_MEASURING;
     publish(loop);
     /* Connections that were opened before are told of beside what is measured, not thrown away. */
-    histogram_init(&loop->total->service);
-    histogram_init(&loop->total->response);
+    histogram_clear(&loop->total->service);
+    histogram_clear(&loop->total->response);
     loop->base = loop->counts;
     load_mark_take(loop, &loop->begun);
     loop->measure_ns = weir__clock_now_ns();

@@ -107,6 +107,14 @@ static uint32_t power_of_two(uint32_t least)
     return power;
 }
 
+/* In fresh pages, which stay untouched where no values fall. */
+static void times_begin(struct load_times *times)
+{
+    histogram_clear(&times->service);
+    histogram_clear(&times->response);
+    histogram_clear(&times->connect);
+}
+
 static bool conns_make(struct load_loop *loop)
 {
     const struct load *load = loop->load;
@@ -148,11 +156,9 @@ static int loop_make(struct load *load, unsigned index, const struct load_why *w
     loop->samples = weir__zalloc(LOAD_TCP_SAMPLES * sizeof *loop->samples);
     if (loop->now == NULL || loop->total == NULL || loop->samples == NULL || !conns_make(loop))
         return load_fail(why, WEIR_ENOMEM, "out of memory for %u connections", loop->conn_count);
-    histogram_init(&loop->now->service);
-    histogram_init(&loop->now->response);
-    histogram_init(&loop->now->connect);
-    *loop->total = *loop->now;
-    histogram_init(&loop->shared.times);
+    times_begin(loop->now);
+    times_begin(loop->total);
+    histogram_clear(&loop->shared.times);
     uint64_t seed;
     weir__random_bytes(&seed, sizeof seed);
     random_seed(&loop->random, seed);
@@ -313,11 +319,11 @@ static void report(struct load *load, struct load_result *result, uint64_t *last
         load_counts_add(&sum, &shared->counts, 1);
         progress.open_conns += shared->open_conns;
         histogram_merge(load->window, &shared->times);
-        histogram_init(&shared->times);
+        histogram_clear(&shared->times);
     }
     pthread_mutex_unlock(&load->mutex);
     load_times_of(load->window, &progress.times);
-    histogram_init(load->window);
+    histogram_clear(load->window);
     progress.counts = sum;
     load_counts_add(&progress.counts, before, -1);
     *before = sum;
@@ -457,9 +463,7 @@ static struct load_result *result_make(const struct load *load)
     if (options->duration_ns != WEIR_NEVER &&
         options->duration_ns / options->interval_ns + 1 < intervals)
         intervals = options->duration_ns / options->interval_ns + 1;
-    histogram_init(&result->times.service);
-    histogram_init(&result->times.response);
-    histogram_init(&result->times.connect);
+    times_begin(&result->times);
     result->interval_room = (unsigned)intervals;
     result->intervals = weir__pages_alloc(intervals * sizeof *result->intervals);
     result->rows = weir__zalloc(load->loop_count * sizeof *result->rows);
@@ -532,7 +536,7 @@ int weir__load_run(const weir_load_options *options, size_t size, weir_load_resu
     if (code == 0 && (load->loops == NULL || load->window == NULL))
         code = load_fail(&reason, WEIR_ENOMEM, "out of memory");
     if (code == 0) {
-        histogram_init(load->window);
+        histogram_clear(load->window);
         code = load_perform(load, &result, &reason);
     }
     for (unsigned i = 0; load->loops != NULL && i < load->loop_count; i++)

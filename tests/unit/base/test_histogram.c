@@ -106,9 +106,38 @@ static void huge_values_are_counted_and_the_largest_known(void **state)
     assert_int_equal(histogram_quantile(&one, 0.5), 1000000);
 }
 
+static void cleared_it_is_empty(void **state)
+{
+    static struct histogram histogram, fresh;
+    static const uint64_t values[] = {0, 7, 2047, 2048, 123456789, UINT64_MAX};
+    histogram_clear(&histogram);
+    histogram_init(&fresh);
+    assert_memory_equal(&histogram, &fresh, sizeof fresh);
+    for (unsigned i = 0; i < sizeof values / sizeof *values; i++) {
+        for (unsigned k = 0; k <= i; k++)
+            histogram_add(&histogram, values[k]);
+        histogram_clear(&histogram);
+        assert_memory_equal(&histogram, &fresh, sizeof fresh);
+    }
+}
+
+static void a_cell_ends_where_the_next_begins(void **state)
+{
+    static struct histogram histogram;
+    for (uint32_t cell = 0; cell + 1 < HISTOGRAM_CELLS; cell++) {
+        histogram_clear(&histogram);
+        histogram_add(&histogram, histogram_cell_end(cell));
+        histogram_add(&histogram, histogram_cell_end(cell) + 1);
+        assert_int_equal(histogram.cells[cell], 1);
+        assert_int_equal(histogram.cells[cell + 1], 1);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(cleared_it_is_empty),
+        cmocka_unit_test(a_cell_ends_where_the_next_begins),
         cmocka_unit_test(empty_is_zero),
         cmocka_unit_test(small_values_are_exact),
         cmocka_unit_test(the_error_is_small_everywhere),
