@@ -30,7 +30,7 @@ static void note_sent(struct load_conn *conn, uint32_t count, uint64_t due_ns, u
     conn->in_flight += count;
     loop->in_flight += count;
     loop->counts.sent += count;
-    if (loop->quota != UINT64_MAX)
+    if (loop->quota != UINT64_MAX && !loop->load->options.close)
         loop->quota -= count;
 }
 
@@ -53,11 +53,10 @@ static void fill(struct load_conn *conn, uint64_t now_ns)
 {
     struct load_loop *loop = conn->loop;
     uint32_t room = loop->load->options.pipeline - conn->in_flight;
-    uint64_t quota = loop->quota;
-    if (room > quota)
-        room = (uint32_t)quota;
-    if (loop->load->options.close)
+    if (loop->load->options.close) /* it was taken off the quota when its connection began */
         now_ns = conn->connect_ns;
+    else if (room > loop->quota)
+        room = (uint32_t)loop->quota;
     if (room != 0)
         load_conn_send(conn, room, now_ns, now_ns);
 }
@@ -81,7 +80,8 @@ void load_conn_answered(struct load_conn *conn, uint64_t now_ns)
     struct load_slot slot = conn->slots[conn->first];
 
     conn->first = (conn->first + 1) & loop->slot_mask;
-    conn->in_flight--;
+    if (conn->in_flight-- == loop->load->options.pipeline)
+        conn->free_ns = now_ns;
     loop->in_flight--;
     conn->reading = conn->reading + 1 == conn->group->cycle ? 0 : conn->reading + 1;
     loop->counts.requests++;
@@ -170,7 +170,7 @@ static void connect_failed(struct load_conn *conn, enum load_error error)
     struct load_loop *loop = conn->loop;
     load_count_error(loop, error, 1);
     loop->connect_error = error;
-    if (loop->quota != UINT64_MAX && loop->quota > 0 && loop->running)
+    if (loop->quota != UINT64_MAX && loop->quota > 0 && loop->running && !loop->load->options.close)
         loop->quota--;
     settle(conn);
     conn->owes = false;
@@ -182,8 +182,10 @@ static void connect_failed(struct load_conn *conn, enum load_error error)
 void load_conn_connect(struct load_conn *conn)
 {
     struct load_loop *loop = conn->loop;
-    if (loop->quitting)
+    if (loop->quitting || (loop->load->options.close && loop->quota == 0))
         return;
+    if (loop->load->options.close && loop->quota != UINT64_MAX)
+        loop->quota--;
     conn->state = LOAD_CONNECTING;
     conn->announced = false;
     conn->error = LOAD_ERROR_none;
@@ -219,7 +221,7 @@ static void on_open(weir_conn handle, void *session)
         weir_abort(handle);
     } else if (conn->owes) {
         conn->owes = false;
-        if (loop->running && loop->quota != 0)
+        if (loop->running)
             load_conn_send(conn, 1, conn->due_ns, conn->connect_ns);
         else
             weir_close(handle);
@@ -327,10 +329,11 @@ void load_conn_fail(struct load_conn *conn, enum load_error error)
 {
     if (conn->state != LOAD_OPEN && conn->state != LOAD_LEAVING)
         return;
+    if (conn->in_flight == 0) /* there is no request that could be counted with it */
+        load_count_error(conn->loop, error, 1);
     conn->error = (uint8_t)error;
     conn->state = LOAD_LEAVING;
-    if (weir_abort(conn->conn) < 0)
-        conn->state = LOAD_LEAVING; /* it is gone already: on_close is on its way */
+    weir_abort(conn->conn); /* if it is gone already, on_close is on its way */
 }
 
 /* Only handlers and sizes: the times are set for each load. */

@@ -128,6 +128,8 @@ static void ramp(struct load_loop *loop)
 
 void load_loop_settled(struct load_loop *loop)
 {
+    if (loop->load->options.close)
+        return;
     if (++loop->settled == loop->conn_count) {
         publish(loop);
         tell(loop, &loop->shared.settled);
@@ -142,7 +144,8 @@ void load_loop_start(weir_task *task, void *arg)
     struct load_loop *loop = arg;
     loop->zero_ns = weir__clock_now_ns();
     on_scan(NULL, loop);
-    if (loop->load->options.close) {
+    if (loop->load->options.close) { /* they are opened one by one, as part of what is measured */
+        loop->ramp_next = loop->conn_count;
         tell(loop, &loop->shared.settled);
         return;
     }
@@ -313,7 +316,8 @@ void load_loop_check(struct load_loop *loop)
         return;
     if (loop->phase == WEIR_LOAD_ENDING)
         loop_quit(loop);
-    else if (loop->running && loop->quota == 0)
+    else if (loop->running && loop->quota == 0 &&
+             (loop->connecting == 0 || !loop->load->options.close))
         loop_finish(loop);
 }
 

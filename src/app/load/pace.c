@@ -147,8 +147,6 @@ void load_pace_conn(struct load_conn *conn, uint64_t now_ns)
     struct load_loop *loop = conn->loop;
     uint32_t pipeline = loop->load->options.pipeline;
 
-    if (conn->in_flight + 1 == pipeline || pipeline == 1)
-        conn->free_ns = now_ns > conn->free_ns && conn->in_flight != 0 ? now_ns : conn->free_ns;
     while (loop->running && conn->state == LOAD_OPEN && conn->due_ns <= now_ns &&
            conn->in_flight < pipeline && loop->quota != 0) {
         count_late(loop, conn->due_ns, conn->free_ns, now_ns);

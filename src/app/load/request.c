@@ -73,7 +73,7 @@ static int check(const weir_load_options *options, struct http_text method, stru
 
 static size_t add(uint8_t *out, size_t at, const char *text, size_t size)
 {
-    if (out != NULL)
+    if (out != NULL && size != 0)
         memcpy(out + at, text, size);
     return at + size;
 }
