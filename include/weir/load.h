@@ -20,6 +20,27 @@ enum weir_load_kind {
     WEIR_LOAD_STREAM /* bytes as fast as they go */
 };
 
+/* What a connection to weir bench serve begins with, unless that is to echo what comes: 32 bytes,
+ * numbers least significant byte first.
+ *
+ *    0  8  "WEIRBNC1"
+ *    8  1  what is asked for: 1 answers, 2 take bytes, 3 send bytes, 4 both
+ *    9  1  1: close behind the first answer
+ *   10  2  zero
+ *   12  4  bytes of a request
+ *   16  8  bytes of an answer; 3, 4: bytes to send, 0: until the connection is closed
+ *   24  8  the same for all connections of a load, to sum them up
+ *
+ * Who is asked to take bytes tells at their end, in 16 bytes: how many came, and nanoseconds from
+ * the first to the last. */
+enum { WEIR_LOAD_HELLO_BYTES = 32, WEIR_LOAD_TOLD_BYTES = 16 };
+enum weir_load_ask {
+    WEIR_LOAD_ASK_ANSWER = 1,
+    WEIR_LOAD_ASK_TAKE,
+    WEIR_LOAD_ASK_SEND,
+    WEIR_LOAD_ASK_BOTH
+};
+
 enum weir_load_way {
     WEIR_LOAD_UP,   /* stream: we send */
     WEIR_LOAD_DOWN, /* the server sends */
@@ -34,7 +55,8 @@ typedef struct weir_load_options {
     const char *const *urls;    /* NULL-terminated; http://, tcp:// or unix:; names are resolved */
     const uint32_t *weights;    /* of requests to each URL; NULL: 1 each */
     const char *unix_socket;    /* HTTP: connect to this unix: address, whatever the URLs say */
-    const char *const *sources; /* NULL-terminated: addresses to connect from, used in turn */
+    const char *const *sources; /* NULL-terminated: addresses to connect from, used in turn, as
+                                 * "127.0.0.2", or ranges of them: "127.0.0.0/16" */
     unsigned loops;             /* threads; default: half of the CPUs, at most one a connection */
     unsigned conns;             /* in all; default 64 */
     unsigned pipeline;          /* requests in flight on a connection; default 1, at most 1024 */

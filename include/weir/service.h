@@ -136,5 +136,16 @@ static inline int weir_connect(weir_conn *out, const char *url, const weir_servi
     return weir__connect(out, url, service, sizeof *service, user);
 }
 
+WEIR_API int weir__connect_from(weir_conn *out, const char *url, const weir_address *source,
+                                const weir_service *service, size_t size, void *user);
+/* The same from an address of this host, whose port may be 0: then the kernel chooses it when the
+ * connection begins, so that one port serves connections to several servers (ip(7),
+ * IP_BIND_ADDRESS_NO_PORT). NULL: any. Its errors are also those of bind(2). */
+static inline int weir_connect_from(weir_conn *out, const char *url, const weir_address *source,
+                                    const weir_service *service, void *user)
+{
+    return weir__connect_from(out, url, source, service, sizeof *service, user);
+}
+
 WEIR_END
 #endif

@@ -107,6 +107,12 @@ void connect_waits_end(struct net *net)
 int weir__connect(weir_conn *out, const char *url, const weir_service *config, size_t size,
                   void *user)
 {
+    return weir__connect_from(out, url, NULL, config, size, user);
+}
+
+int weir__connect_from(weir_conn *out, const char *url, const weir_address *source,
+                       const weir_service *config, size_t size, void *user)
+{
     weir_loop *loop = loop_current();
     struct net *net;
     weir_address parsed, address[2];
@@ -126,7 +132,7 @@ int weir__connect(weir_conn *out, const char *url, const weir_service *config, s
     struct service *service = service_shared(net, config, size, &result);
     if (service == NULL)
         return result;
-    struct weir__socket_how how = {.blocking = !loop->io->hot_block};
+    struct weir__socket_how how = {.blocking = !loop->io->hot_block, .local = source};
     int fd = weir__socket_for_connect(&address[0], &service->config.socket, &how, &error);
     struct conn *c = fd >= 0 ? conn_new(net, service, fd, false, true) : NULL;
     service_unref(loop, service);

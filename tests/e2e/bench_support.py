@@ -105,11 +105,11 @@ class Echo:
     def __init__(self, path=None):
         class Handler(socketserver.BaseRequestHandler):
             def handle(self):
-                while True:
-                    data = self.request.recv(65536)
-                    if not data:
-                        return
-                    self.request.sendall(data)
+                try:
+                    while data := self.request.recv(65536):
+                        self.request.sendall(data)
+                except ConnectionError:
+                    pass
 
         kind = socketserver.ThreadingUnixStreamServer if path else socketserver.ThreadingTCPServer
         kind.request_queue_size = 256

@@ -68,6 +68,8 @@ void load_conn_begin(struct load_conn *conn, uint64_t now_ns)
         load_pace_conn(conn, now_ns);
     else if (options->rate > 0)
         load_pace_free(conn, now_ns);
+    else if (options->kind == WEIR_LOAD_STREAM)
+        load_stream_begin(conn, now_ns);
     else if (!options->hold)
         fill(conn, now_ns);
 }
@@ -179,6 +181,13 @@ static void connect_failed(struct load_conn *conn, enum load_error error)
     load_loop_check(loop);
 }
 
+void load_conn_connect_failed(struct load_conn *conn, weir_end end)
+{
+    conn->loop->connecting--;
+    connect_failed(conn, end.why == WEIR_WHY_DEADLINE ? LOAD_ERROR_connect_timeout
+                                                      : connect_error(end.error));
+}
+
 void load_conn_connect(struct load_conn *conn)
 {
     struct load_loop *loop = conn->loop;
@@ -193,12 +202,29 @@ void load_conn_connect(struct load_conn *conn)
     conn->connect_ns = weir__clock_now_ns();
     loop->connecting++;
     loop->alive++;
-    int result = weir_connect(&conn->conn, conn->group->url, &loop->service, conn);
+    weir_address source;
+    int result = weir_connect_from(&conn->conn, conn->group->url, load_source_of(conn, &source),
+                                   &loop->service, conn);
+    conn->turns++;
     if (result == 0)
         return;
     loop->connecting--;
     loop->alive--;
     connect_failed(conn, connect_error(result));
+}
+
+void load_conn_opened(struct load_conn *conn, weir_conn handle, uint64_t now_ns)
+{
+    struct load_loop *loop = conn->loop;
+    conn->conn = handle;
+    conn->state = LOAD_OPEN;
+    conn->open_ns = conn->free_ns = now_ns;
+    conn->failures = 0;
+    loop->connecting--;
+    loop->open++;
+    loop->counts.connects++;
+    histogram_add(&loop->now->connect, now_ns - conn->connect_ns);
+    settle(conn);
 }
 
 static void on_open(weir_conn handle, void *session)
@@ -208,31 +234,30 @@ static void on_open(weir_conn handle, void *session)
     uint64_t now_ns = weir__clock_now_ns();
 
     *(struct load_conn **)session = conn;
-    conn->conn = handle;
-    conn->state = LOAD_OPEN;
-    conn->open_ns = now_ns;
-    conn->failures = 0;
-    loop->connecting--;
-    loop->open++;
-    loop->counts.connects++;
-    histogram_add(&loop->now->connect, now_ns - conn->connect_ns);
-    settle(conn);
+    load_conn_opened(conn, handle, now_ns);
     if (loop->quitting) {
         weir_abort(handle);
-    } else if (conn->owes) {
+        return;
+    }
+    if (load_says_hello(&loop->load->options)) {
+        uint8_t hello[WEIR_LOAD_HELLO_BYTES];
+        load_hello(loop->load, hello);
+        if (weir_send(handle, weir_bytes(hello, sizeof hello)) < 0)
+            load_conn_fail(conn, LOAD_ERROR_local);
+    }
+    if (conn->owes) {
         conn->owes = false;
         if (loop->running)
             load_conn_send(conn, 1, conn->due_ns, conn->connect_ns);
         else
             weir_close(handle);
     } else if (loop->running) {
-        conn->free_ns = now_ns;
         load_conn_begin(conn, now_ns);
     }
 }
 
 /* What the end of a connection means for the requests that wait on it. */
-static enum load_error end_error(const struct load_conn *conn, weir_end end)
+enum load_error load_end_error(const struct load_conn *conn, weir_end end)
 {
     if (conn->error != LOAD_ERROR_none)
         return (enum load_error)conn->error;
@@ -264,7 +289,7 @@ static void lose(struct load_conn *conn, weir_end end)
     if (again)
         loop->counts.resent += lost;
     else if (loop->running || loop->phase == WEIR_LOAD_ENDING)
-        load_count_error(loop, end_error(conn, end), lost);
+        load_count_error(loop, load_end_error(conn, end), lost);
     if (again && loop->quota != UINT64_MAX)
         loop->quota += lost;
     for (uint32_t i = 0; i < lost && conn->error == LOAD_ERROR_timeout; i++) {
@@ -316,9 +341,7 @@ static void on_close(weir_conn handle, weir_end end, void *session)
         return;
     }
     if (was_connecting) {
-        loop->connecting--;
-        connect_failed(conn, end.why == WEIR_WHY_DEADLINE ? LOAD_ERROR_connect_timeout
-                                                          : connect_error(end.error));
+        load_conn_connect_failed(conn, end);
         return;
     }
     conn_next(conn);

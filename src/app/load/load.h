@@ -38,17 +38,31 @@ struct load_group {
     uint8_t *methods;  /* cycle; enum http_method */
 };
 
+/* Addresses to connect from: so many from the first on. */
+struct load_source {
+    weir_address first;
+    uint32_t count;
+};
+
 struct load_why {
     char *text;
     size_t size;
 };
 
 struct load;
+struct load_conn;
 
 int load_plan_make(struct load *load, const struct load_why *why);
 void load_plan_free(struct load *load);
 /* Writes the text of an error and returns it. */
 int load_fail(const struct load_why *why, int error, const char *format, ...) WEIR_PRINTF(3, 4);
+
+int load_sources_make(struct load *load, const struct load_why *why);
+/* The address for the n-th connect of a connection; NULL: any. */
+const weir_address *load_source_of(const struct load_conn *conn, weir_address *out);
+/* Writes what weir bench serve wants to know. */
+void load_hello(const struct load *load, uint8_t out[WEIR_LOAD_HELLO_BYTES]);
+bool load_says_hello(const weir_load_options *options);
 
 /* One request, as it goes out. */
 struct load_request {
@@ -87,6 +101,10 @@ struct load_conn {
     uint64_t got;                 /* bytes of the answer, or matched of its end marker */
     uint64_t due_ns, free_ns;     /* with a rate of its own: the next; since when it may send */
     double due_part;              /* and the same with the part below a nanosecond, from start */
+    uint64_t moved;               /* stream: bytes given to the connection */
+    uint32_t lent, turns;         /* stream: pieces on their way; connects, to choose a source */
+    uint8_t told[WEIR_LOAD_TOLD_BYTES];
+    uint32_t told_bytes;
     struct http1_reply reply;
     weir_timer timer; /* trying again; a rate of its own */
 };
@@ -153,6 +171,7 @@ struct load_loop {
     uint32_t sample_count;
     uint64_t open_at_end;
     enum load_error connect_error; /* the last one */
+    uint64_t server_bytes, server_ns;
 
     weir_timer edge, pace, interval, scan, ramp, grace;
     weir_task start_task, go_task, stop_task;
@@ -164,6 +183,11 @@ struct load {
     struct load_group *groups;
     unsigned group_count;
     uint8_t *dealt; /* the group of each connection */
+    struct load_source *sources;
+    unsigned source_count;
+    uint64_t source_sum; /* addresses in all of them */
+    uint64_t id;         /* tells this load's connections from others' */
+    uint8_t *pattern;    /* what a stream sends */
     struct load_loop **loops;
     unsigned loop_count;
     pthread_mutex_t mutex;
@@ -209,6 +233,18 @@ void load_conn_begin(struct load_conn *conn, uint64_t now_ns);
 void load_conn_answered(struct load_conn *conn, uint64_t now_ns);
 void load_count_error(struct load_loop *loop, enum load_error error, uint64_t times);
 extern const weir_service load_service;
+
+/* stream.c */
+extern const weir_service load_stream_service;
+void load_stream_begin(struct load_conn *conn, uint64_t now_ns);
+/* Ends what is sent; false: there is nothing to wait for. */
+bool load_stream_finish(struct load_conn *conn);
+
+/* What conn.c and stream.c share. */
+void load_conn_opened(struct load_conn *conn, weir_conn handle, uint64_t now_ns);
+/* Its connect failed, or it has ended: what is known of it is forgotten. */
+void load_conn_connect_failed(struct load_conn *conn, weir_end end);
+enum load_error load_end_error(const struct load_conn *conn, weir_end end);
 
 /* take.c: gives the bytes that came to the answers that they belong to. False: the connection was
  * failed or leaves; the rest is not looked at. */

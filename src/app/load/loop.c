@@ -238,6 +238,15 @@ static void on_grace(weir_timer *timer, void *arg)
     loop_quit(arg);
 }
 
+/* Those who took what we sent tell how much it was: they are waited for. */
+static bool stream_finish(struct load_loop *loop)
+{
+    bool wait = false;
+    for (uint32_t i = 0; i < loop->conn_count; i++)
+        wait |= load_stream_finish(&loop->conns[i]);
+    return wait;
+}
+
 /* The answers to what was due in an open loop's time belong to it. */
 static void loop_finish(struct load_loop *loop)
 {
@@ -245,7 +254,11 @@ static void loop_finish(struct load_loop *loop)
     if (loop->phase == WEIR_LOAD_ENDING)
         return;
     loop_end(loop);
-    if (!load_is_open_loop(&loop->load->options) || loop->in_flight == 0 || loop->load->stopped) {
+    if (loop->load->options.kind == WEIR_LOAD_STREAM && !loop->load->stopped &&
+        stream_finish(loop)) {
+        grace_ns = GRACE_NS;
+    } else if (!load_is_open_loop(&loop->load->options) || loop->in_flight == 0 ||
+               loop->load->stopped) {
         loop_quit(loop);
         return;
     }
@@ -314,6 +327,13 @@ void load_loop_check(struct load_loop *loop)
 {
     if (loop->in_flight != 0)
         return;
+    if (loop->load->options.kind == WEIR_LOAD_STREAM) {
+        if (loop->alive == 0 && loop->phase == WEIR_LOAD_ENDING)
+            loop_quit(loop);
+        else if (loop->alive == 0 && loop->running)
+            loop_finish(loop);
+        return;
+    }
     if (loop->phase == WEIR_LOAD_ENDING)
         loop_quit(loop);
     else if (loop->running && loop->quota == 0 &&

@@ -235,6 +235,7 @@ static int plain_request(const weir_load_options *options, struct load_request *
                          const struct load_why *why)
 {
     bool raw = options->kind == WEIR_LOAD_RAW;
+    /* A stream's piece is lent to the connection, and is not a request. */
     out->size = raw ? options->body.size : options->request_bytes;
     out->bytes = weir__alloc(out->size);
     if (out->bytes == NULL)
@@ -318,4 +319,5 @@ void load_plan_free(struct load *load)
     }
     weir__free(load->groups);
     weir__free(load->dealt);
+    weir__free(load->sources);
 }

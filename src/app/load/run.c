@@ -32,7 +32,7 @@ static unsigned cpus(void)
 static void defaults(weir_load_options *o)
 {
     if (o->conns == 0)
-        o->conns = 64;
+        o->conns = o->kind == WEIR_LOAD_STREAM ? 1 : 64;
     if (o->loops == 0)
         o->loops = cpus() > 1 ? cpus() / 2 : 1;
     if (o->loops > o->conns)
@@ -75,6 +75,14 @@ static int check(const weir_load_options *o, const struct load_why *why)
     if (o->kind == WEIR_LOAD_RAW && o->raw_end.size > LOAD_MARKER_MAX)
         return load_fail(why, WEIR_EINVALID, "the end marker is longer than %d bytes",
                          LOAD_MARKER_MAX);
+    if (o->kind == WEIR_LOAD_STREAM && (load_is_open_loop(o) || o->close || o->requests != 0))
+        return load_fail(why, WEIR_EINVALID, "a stream has bytes, and no requests");
+    if (o->request_bytes > 1u << 30 || (o->answer_bytes > 1ull << 40 && o->kind == WEIR_LOAD_RR))
+        return load_fail(why, WEIR_EINVALID, "requests of at most 1 GiB, answers of at most 1 TiB");
+    if (o->plain && o->kind == WEIR_LOAD_RR && o->answer_bytes != o->request_bytes)
+        return load_fail(why, WEIR_EINVALID,
+                         "an echo server answers with what it got: only weir bench serve has "
+                         "answers of another size");
     if (o->interval_ns < 10 * WEIR_MS)
         return load_fail(why, WEIR_EINVALID, "an interval is at least 10ms");
     return 0;
@@ -92,7 +100,7 @@ static void service_make(struct load_loop *loop)
 {
     const weir_load_options *options = &loop->load->options;
     weir_service *service = &loop->service;
-    *service = load_service;
+    *service = options->kind == WEIR_LOAD_STREAM ? load_stream_service : load_service;
     service->socket = options->socket;
     service->connect_ms = bounded_ms(options->timeout_ns);
     service->first_byte_ms = service->idle_ms = service->write_ms = WEIR_OFF;
@@ -420,6 +428,7 @@ static void sum_loop(const struct load_loop *loop, struct load_result *result)
     if (measured_ns > public->measured_ns)
     public->measured_ns = measured_ns;
     public->open_conns += loop->open_at_end;
+    public->server_bytes += loop->server_bytes;
     if (public->malformed[0] == '\0')
         memcpy(public->malformed, loop->malformed, sizeof public->malformed);
     histogram_merge(&result->times.service, &loop->total->service);
@@ -486,6 +495,9 @@ void weir_load_free(weir_load_result *public)
 static int load_perform(struct load *load, struct load_result **out, const struct load_why *why)
 {
     int result = load_plan_make(load, why);
+    weir__random_bytes(&load->id, sizeof load->id);
+    if (result == 0)
+        result = load_sources_make(load, why);
     struct load_result *made = result == 0 ? result_make(load) : NULL;
     if (result == 0 && made == NULL)
         result = load_fail(why, WEIR_ENOMEM, "out of memory");

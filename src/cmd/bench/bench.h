@@ -99,7 +99,4 @@ int bench_perform(struct bench *bench);
 int bench_once(struct bench *bench, weir_load_result **out);
 int find_rate(struct bench *bench);
 
-int bench_compare(int argc, char **argv);
-int bench_serve(int argc, char **argv);
-
 #endif

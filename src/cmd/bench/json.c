@@ -95,6 +95,7 @@ void json_result(weir_json_writer *out, const struct bench *bench, const weir_lo
     weir_json_number(out, "requests_s", (uint64_t)(per_second(result->counts.requests, result)));
     weir_json_number(out, "connect_phase_ns", result->connect_phase_ns);
     weir_json_number(out, "open_conns", result->open_conns);
+    weir_json_number(out, "server_bytes", result->server_bytes);
     weir_json_bool(out, "interrupted", result->interrupted);
     weir_json_bool(out, "valid", result->invalid == 0);
     weir_json_array(out, "invalid");

@@ -4,6 +4,7 @@
 
 #include "cmd/bench/bench.h"
 
-extern const struct command bench_http;
+extern const struct command bench_http, bench_tcp, bench_unix, bench_conns, bench_raw, bench_serve,
+    bench_compare;
 
 #endif

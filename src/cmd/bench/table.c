@@ -5,31 +5,59 @@
 
 #include "cmd/bench/bench.h"
 
+static const char *s_of(unsigned count)
+{
+    return count == 1 ? "" : "s";
+}
+
 static void head(const struct bench *bench, const weir_load_result *result)
 {
+    static const char *const ways[] = {"to the server", "from the server", "both ways"};
     bool open = result->rate > 0;
     printf("weir bench %s  %s%s\n", bench->mode, bench->shown,
            bench->load.urls[1] != NULL ? " …" : "");
-    if (open)
+    if (bench->load.kind == WEIR_LOAD_STREAM)
+        printf("%u stream%s %s", result->conns, s_of(result->conns), ways[bench->load.way]);
+    else if (bench->load.hold && !open)
+        printf("%u connection%s held", result->conns, s_of(result->conns));
+    else if (open)
         printf("open loop: %.6g requests a second%s, %u connection%s", result->rate,
-               bench->poisson ? " at random times" : "", result->conns,
-               result->conns == 1 ? "" : "s");
+               bench->poisson ? " at random times" : "", result->conns, s_of(result->conns));
     else
-        printf("closed loop: as fast as %u connection%s go%s", result->conns,
-               result->conns == 1 ? "" : "s", result->conns == 1 ? "es" : "");
+        printf("closed loop: as fast as %u connection%s go%s", result->conns, s_of(result->conns),
+               result->conns == 1 ? "es" : "");
     if (bench->close)
         printf(", a new connection for each request");
     else if (result->pipeline > 1)
         printf(", %u requests in flight on each", result->pipeline);
-    printf(", %u thread%s (%s), %.2f s%s\n\n", result->loops, result->loops == 1 ? "" : "s",
+    printf(", %u thread%s (%s), %.2f s%s\n\n", result->loops, s_of(result->loops),
            result->loop_rows[0].backend, (double)result->measured_ns / 1e9,
            result->interrupted ? ", interrupted" : "");
+}
+
+static void stream_rates(const weir_load_result *result)
+{
+    const weir_load_counts *counts = &result->counts;
+    char size[16];
+    if (counts->sent_bytes != 0)
+        printf("sent       %12s   %.3f Gbit/s\n", show_size((double)counts->sent_bytes, size),
+               per_second(counts->sent_bytes, result) * 8 / 1e9);
+    if (counts->received_bytes != 0)
+        printf("received   %12s   %.3f Gbit/s\n", show_size((double)counts->received_bytes, size),
+               per_second(counts->received_bytes, result) * 8 / 1e9);
+    if (result->server_bytes != 0)
+        printf("server     %12s   received, by its own count, warm-up too\n",
+               show_size((double)result->server_bytes, size));
 }
 
 static void rates(const struct bench *bench, const weir_load_result *result)
 {
     const weir_load_counts *counts = &result->counts;
     char size[16], rate[16];
+    if (bench->load.kind == WEIR_LOAD_STREAM) {
+        stream_rates(result);
+        return;
+    }
     printf("requests   %12" PRIu64 "   %.1f/s\n", counts->requests,
            per_second(counts->requests, result));
     printf("received   %12s   %s/s", show_size((double)counts->received_bytes, size),
@@ -41,6 +69,10 @@ static void rates(const struct bench *bench, const weir_load_result *result)
     if (counts->connects != 0)
         printf("connected  %12" PRIu64 "   %.1f/s\n", counts->connects,
                per_second(counts->connects, result));
+    if (bench->load.hold)
+        printf("held       %12" PRIu64 "   of %u, opened in %.2f s, %.0f/s\n", result->open_conns,
+               result->conns, (double)result->connect_phase_ns / 1e9,
+               (double)result->connect.count * 1e9 / (double)result->connect_phase_ns);
     if (bench->load.kind != WEIR_LOAD_HTTP)
         return;
     printf("answers   ");
@@ -159,7 +191,8 @@ void table_print(const struct bench *bench, const weir_load_result *result)
     head(bench, result);
     rates(bench, result);
     failures(result);
-    times(result);
+    if (result->service.count + result->connect.count != 0)
+        times(result);
     schedule(result);
     generator(result);
     for (unsigned i = 0; i < result->invalid; i++)
