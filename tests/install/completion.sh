@@ -18,7 +18,7 @@ offered() {
 
 # The options that a help text explains: each begins a line.
 flags_in() {
-    sed -nE 's/^ +(-[a-z], )?(--[a-z-]+).*/\2/p' | sort -u
+    sed -nE 's/^ +(-[a-zA-Z], )?(--[a-z-]+).*/\2/p' | sort -u
 }
 
 "$weir" --help >"$scratch/help" || fail "weir --help"
@@ -41,6 +41,21 @@ for command in serve ctl backends limits version; do
     [ -e "$page" ] || page=$WEIR_SOURCE/docs/man/weir.1
     while read -r flag; do
         grep -qe "\(Fl\|Ic\) -${flag#--}\b" "$page" || fail "$(basename "$page") does not explain $flag"
+    done <"$scratch/helped"
+done
+for kind in http tcp unix conns raw serve compare; do
+    "$weir" bench "$kind" --help >"$scratch/$kind" 2>&1 || fail "weir bench $kind --help"
+    flags_in <"$scratch/$kind" | grep -vx -e --help >"$scratch/helped" || true
+    offered weir bench "$kind" -- | grep -vx -e --help >"$scratch/offered" || true
+    diff "$scratch/helped" <(sort -u "$scratch/offered") ||
+        fail "weir bench $kind --help (<) and bash completion (>) differ"
+    while read -r flag; do
+        for file in weir.fish _weir; do
+            grep -qe "-l ${flag#--}\b" -e "$flag\b" "$WEIR_SOURCE/tools/completion/$file" ||
+                fail "$file does not know $flag"
+        done
+        grep -qe "\(Fl\|Ic\) -${flag#--}\b" "$WEIR_SOURCE/docs/man/weir-bench.1" ||
+            fail "weir-bench.1 does not explain $flag"
     done <"$scratch/helped"
 done
 grep -qx epoll <(offered weir serve --backend e) || fail "no values for --backend"

@@ -12,6 +12,11 @@ _weir_values()
     --listen) echo http://127.0.0.1:8080 http://:80 unix: ;;
     --features | --loops | --header | --idle | --header-timeout | --body-timeout | \
         --write-timeout | --max-body | --max-conns | --accept-rate | --memory | --drain | --limit | --interval) ;;
+    --find | --fail-if) echo 'p99<5ms' 'p99>5ms' 'errors>0' 'rps<10k' ;;
+    --answer | --beat | --bitrate | --body | --bytes | --connections | --duration | --end | \
+        --life | --method | --parallel | --pipeline | --ramp | --rate | --rate-per-conn | \
+        --repeat | --request | --requests | --size | --source | --threads | --timeout | \
+        --warmup | --weights) ;;
     *) return 1 ;;
     esac
 }
@@ -29,6 +34,26 @@ _weir_options()
     esac
 }
 
+# The options of a kind of load.
+_weir_bench_options()
+{
+    local load='--connections --duration --requests --threads --warmup --ramp --timeout --reset --source'
+    local rate='--rate --rate-per-conn --poisson --find'
+    local result='--repeat --fail-if --strict --json --json-stream --hgrm --svg --interval --latency
+        --quiet --backend --features --help'
+    case $1 in
+    http) echo "$load" "$rate" "$result" --method --header --body --body-file --pipeline \
+        --weights --close --unix ;;
+    tcp | unix) echo "$load" "$rate" "$result" --size --answer --pipeline --plain --parallel \
+        --reverse --bidir --bytes --bitrate ;;
+    conns) echo "$load" "$result" --beat --size --life ;;
+    raw) echo "$load" "$rate" "$result" --request --request-file --end --answer --pipeline \
+        --close ;;
+    serve) echo --listen --threads --backend --features --quiet --help ;;
+    compare) echo --json --help ;;
+    esac
+}
+
 _weir()
 {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
@@ -43,8 +68,11 @@ _weir()
     fi
 
     if ((COMP_CWORD == 1)); then
-        choices='serve ctl backends limits version help --help --version'
-    elif [[ $before == --access-log || $before == --ctl || $before == --socket ]]; then
+        choices='serve bench ctl backends limits version help --help --version'
+    elif [[ $command == bench ]] && ((COMP_CWORD == 2)); then
+        choices='http tcp unix conns raw serve compare --help'
+    elif [[ $before == --access-log || $before == --ctl || $before == --socket ||
+        ($command == bench && $before =~ ^--(json|json-stream|hgrm|svg|body-file|request-file|unix)$) ]]; then
         compopt -o filenames 2>/dev/null || true
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return
@@ -52,6 +80,7 @@ _weir()
         : # the values of the option before it, or none that could be offered
     elif [[ $word == -* ]]; then
         choices=$(_weir_options "$command")
+        [[ $command == bench ]] && choices=$(_weir_bench_options "${COMP_WORDS[2]}")
     else
         case $command in
         serve)
@@ -60,7 +89,18 @@ _weir()
             return
             ;;
         ctl) choices='stats connections loops plan limits log-level drain' ;;
-        help) choices='serve ctl backends limits version' ;;
+        bench)
+            case ${COMP_WORDS[2]} in
+            tcp | unix) choices='rr crr stream' ;;
+            http | conns) choices='http://127.0.0.1:8080/' ;;
+            compare)
+                compopt -o filenames 2>/dev/null || true
+                mapfile -t COMPREPLY < <(compgen -f -- "$word")
+                return
+                ;;
+            esac
+            ;;
+        help) choices='serve bench ctl backends limits version' ;;
         esac
         [[ $before == log-level ]] && choices='error warn info debug off'
     fi

@@ -101,7 +101,7 @@ struct load_conn {
     uint64_t got;                 /* bytes of the answer, or matched of its end marker */
     uint64_t due_ns, free_ns;     /* with a rate of its own: the next; since when it may send */
     double due_part;              /* and the same with the part below a nanosecond, from start */
-    uint64_t moved;               /* stream: bytes given to the connection */
+    uint64_t moved, lent_bytes;   /* stream: given to the connection; and not taken yet */
     uint32_t lent, turns;         /* stream: pieces on their way; connects, to choose a source */
     uint8_t told[WEIR_LOAD_TOLD_BYTES];
     uint32_t told_bytes;

@@ -32,6 +32,7 @@ static void on_taken(const void *data, size_t size, void *arg)
     struct load_conn *conn = arg;
     const weir_load_options *options = &conn->loop->load->options;
     conn->lent--;
+    conn->lent_bytes -= size;
     if (conn->state != LOAD_OPEN)
         return;
     conn->loop->counts.sent_bytes += size;
@@ -70,6 +71,7 @@ static void lend(struct load_conn *conn)
         if (size == 0)
             return;
         conn->lent++;
+        conn->lent_bytes += size;
         conn->moved += size;
         if (weir_send(conn->conn, weir_own(conn->group->bytes, size, on_taken, conn)) < 0) {
             weir_abort(conn->conn); /* on_close counts it, with its cause */
@@ -167,6 +169,10 @@ static void on_close(weir_conn handle, weir_end end, void *session)
         loop->server_bytes += get(conn->told);
         loop->server_ns = get(conn->told + 8);
     }
+    /* In an orderly end all was taken, though we may be told of it only after this. */
+    if (conn->announced && conn->state == LOAD_OPEN &&
+        (end.why == WEIR_WHY_PEER_FINISHED || end.why == WEIR_WHY_CLOSED))
+        loop->counts.sent_bytes += conn->lent_bytes;
     conn->state = LOAD_NONE;
     if (was_connecting && !loop->quitting) {
         load_conn_connect_failed(conn, end);

@@ -28,7 +28,8 @@ extern const struct option_choice bench_backends[];
 
 #define BENCH_LOAD_OPTIONS                                                                     \
     BENCH_HEADING("How much"),                                                                 \
-        BENCH_TEXT('c', "connections", "NUMBER", conns, "connections in all; 64"),             \
+        BENCH_TEXT('c', "connections", "NUMBER", conns,                                        \
+                   "connections in all; 64 (tcp, unix: 1; conns: 1000)"),                      \
         BENCH_TEXT('d', "duration", "TIME", duration, "measured time; 10s"),                   \
         BENCH_TEXT('n', "requests", "NUMBER", requests, "end after so many requests instead"), \
         BENCH_TEXT('t', "threads", "NUMBER", threads,                                          \
