@@ -82,6 +82,7 @@ class Stalling:
         self.gate.set()
         self.begin_s, self.stall_s = begin_s, stall_s
         self.started = threading.Event()
+        self.answered = []
         self.server = Tiny(self.answer)
         self.url = self.server.url
         threading.Thread(target=self.stall, daemon=True).start()
@@ -98,7 +99,14 @@ class Stalling:
     def answer(self, head, number):
         self.started.set()
         self.gate.wait()
+        self.answered.append(time.monotonic())
         return text()
+
+    def expected(self, rate):
+        """wrk2's method by the server's own clock: request number n was due n / rate after the
+        first one, and what it took is counted from there. Sorted."""
+        first = self.answered[0]
+        return sorted(at - first - number / rate for number, at in enumerate(self.answered))
 
 
 class Echo:
