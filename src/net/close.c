@@ -85,9 +85,12 @@ void conn_close_why(weir_loop *loop, struct conn *c, enum weir_why why, int erro
 
 void conn_fail_deadline(weir_loop *loop, struct conn *c, enum weir_deadline which)
 {
+    /* What comes through a pipe has not ended only because it stopped coming: an end in order would
+     * make a part of it look like the whole. */
+    bool piped = c->busy != NULL && c->busy->piped.id != 0;
     cause(c, WEIR_WHY_DEADLINE, WEIR_ETIMEDOUT, which);
     loop->net->counters.deadlines[which]++;
-    switch (which) {
+    switch (piped ? WEIR_DEADLINE_WRITE : which) {
     case WEIR_DEADLINE_IDLE:
     case WEIR_DEADLINE_FIRST_BYTE:
     case WEIR_DEADLINE_HEADER:
@@ -103,7 +106,7 @@ void conn_fail_deadline(weir_loop *loop, struct conn *c, enum weir_deadline whic
     if (c->phase >= CONN_STOPPING)
         return;
     leave_consumer(loop, c);
-    if (which == WEIR_DEADLINE_WRITE) /* its unread bytes are of no use to anybody */
+    if (which == WEIR_DEADLINE_WRITE || piped) /* its unread bytes are of no use to anybody */
         conn_flags(c) |= CONN_RESET;
     c->phase = CONN_STOPPING;
     conn_dirty(loop, c);

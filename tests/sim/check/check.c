@@ -60,7 +60,7 @@ static void reset_check(const struct check_conn *cc)
 {
     const struct check_conn *peer = cc->peer;
     if (cc->killed || cc->end.why != WEIR_WHY_PEER_RESET || peer == NULL || cc->side->loose ||
-        cc->piped || peer->killed || sim_can_break())
+        cc->piped || cc->side->piped || peer->killed || sim_can_break())
         return;
     /* One that closed in order, but could not get rid of all that it had to send, resets too. */
     bool torn = peer->pull_failed || peer->torn || peer->seen_sent < stream_total(&peer->out);
@@ -68,6 +68,15 @@ static void reset_check(const struct check_conn *cc)
                    (peer->end.why != WEIR_WHY_PEER_FINISHED || torn),
                "K10.reset", "%s: no reset (%s) without a cause; %s ended by reason %d",
                check_name(cc), weir_error_name(cc->end.error), check_name(peer), peer->end.why);
+    /* Closed in order, and sooner than it would have stopped waiting for our end. */
+    const weir_service *service = &peer->side->service;
+    uint64_t linger_ns = (service->linger_ms != 0 ? service->linger_ms : 2000) * WEIR_MS;
+    check_that(!peer->close_called || peer->abort_called || torn || peer->side->cl->freed_early ||
+                   service->filters != NULL || peer->end.why != WEIR_WHY_CLOSED ||
+                   peer->closed_ns - peer->closing_ns >= linger_ns,
+               "K9.linger", "%s: no reset from %s, which closed in order %llu ms before its end",
+               check_name(cc), check_name(peer),
+               (unsigned long long)((peer->closed_ns - peer->closing_ns) / WEIR_MS));
 }
 
 void check_end(struct check *check)
@@ -217,6 +226,21 @@ static void stale_check(struct check_loop *cl)
                which, weir_error_name(result));
 }
 
+/* Lent buffers come home soon after the end of what they were sent on. */
+static void lent_check(struct check_loop *cl)
+{
+    const struct check *check = cl->check;
+    if (cl->lent_out == 0 || check_random(cl->check, 16) != 0)
+        return;
+    for (uint32_t i = 0; i < check->conn_count; i++) {
+        const struct check_conn *cc = check->conns[i];
+        check_that(cc->side->cl != cl || cc->closes == 0 || cc->lent == 0 ||
+                       cl->judged_ns <= cc->closed_ns,
+                   "K4.lent_home", "%s: its lent buffers come home when it has ended; %u are out",
+                   check_name(cc), cc->lent);
+    }
+}
+
 static void loop_limits(struct check_loop *cl)
 {
     const weir_loop_stats *s = &cl->stats;
@@ -262,6 +286,8 @@ void check_turn(struct check_loop *cl)
     loop_limits(cl);
     if (!cl->freeing) /* then no timer fires any more */
         timers_check(cl, now);
+    if (!cl->freeing)
+        lent_check(cl);
     if (check_random(cl->check, 4) == 0)
         stale_check(cl);
     cl->turned_ns = now;
@@ -274,6 +300,7 @@ void check_turn(struct check_loop *cl)
 void check_loop_free(struct check_loop *cl)
 {
     cl->freeing = true;
+    cl->freed_early = cl->conn_count != 0;
     weir_loop_free(cl->loop);
     for (uint32_t i = 0; i < cl->conn_count; i++)
         check_that(cl->conns[i]->killed, "K4.one_close",

@@ -36,10 +36,10 @@ struct check_conn {
     uint64_t received;
     int opens, ends, closes;
     bool paused, finish_called, close_called, abort_called, refused, gone_seen, piped, killed;
-    bool pull_failed, torn; /* a source gave an error; a file was too short */
-    bool drain_owed;        /* a send said that it waits */
-    bool drain_may;         /* on_drain may come without that: pull sources, many pieces */
-    unsigned pieces;        /* queued since the output was last empty */
+    bool pulled, pull_failed, torn; /* a source gave an error; a file was too short */
+    bool drain_owed;                /* a send said that it waits */
+    bool drain_may;                 /* on_drain may come without that: pull sources, many pieces */
+    unsigned pieces;                /* queued since the output was last empty */
     weir_end end;
     weir_time made_ns, opened_ns, read_ns, write_ns, unsent_ns, stuck_ns, closing_ns, closed_ns;
     uint64_t stuck_bytes;  /* sent when stuck_ns was taken */
@@ -48,6 +48,8 @@ struct check_conn {
     uint64_t seen_received, seen_sent;
     bool frozen; /* weir is closing it; when it was active before that: */
     weir_time active_ns;
+    weir_time progress_ns;          /* stuck_ns before its last change */
+    uint32_t lent;                  /* buffers that went out with it and are not home */
     unsigned pulls;                 /* sources that are queued */
     enum weir_deadline closing_why; /* as on_close told */
     void *note;                     /* the program's own */
@@ -68,7 +70,9 @@ struct check_side {
     void (*close)(struct check_conn *cc);
     bool hello;      /* its clients begin with check_hello */
     bool loose;      /* bytes and ends are not compared: the other end is no checked one */
+    bool piped;      /* the other end is behind a proxy: what that does is no end's doing */
     bool error_fine; /* connects may fail: their target may be gone */
+    uint32_t served; /* accepted ones that live */
     bool sealed;     /* it has been used: no more changes */
     weir_listener listener;
     weir_address address;
@@ -132,6 +136,8 @@ int check_pause(struct check_conn *cc);
 int check_resume(struct check_conn *cc);
 int check_pipe(struct check_conn *a, struct check_conn *b);
 int check_flush(struct check_conn *cc);
+/* Any living connection of a side, or NULL. */
+struct check_conn *check_any(struct check_loop *cl, const struct check_side *side);
 /* Whether the program may still do something with it, as far as it has been told. */
 bool check_living(const struct check_conn *cc);
 

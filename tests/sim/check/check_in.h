@@ -48,6 +48,7 @@ struct check_loop {
     struct check_loop *next;
     weir_watch watch;
     bool ended, freeing;
+    bool freed_early; /* with living connections */
 };
 
 /* Ends the run: an invariant does not hold. */

@@ -58,6 +58,17 @@ void conns_free(struct check *check)
     free(check->conns);
 }
 
+struct check_conn *check_any(struct check_loop *cl, const struct check_side *side)
+{
+    uint32_t from = cl->conn_count != 0 ? (uint32_t)check_random(cl->check, cl->conn_count) : 0;
+    for (uint32_t i = 0; i < cl->conn_count; i++) {
+        struct check_conn *cc = cl->conns[(from + i) % cl->conn_count];
+        if (cc->side == side && check_living(cc))
+            return cc;
+    }
+    return NULL;
+}
+
 static struct check_conn *conn_known(struct check_loop *cl, weir_conn conn)
 {
     for (uint32_t i = cl->conn_count; i-- > 0;)
@@ -121,6 +132,13 @@ static void on_open(weir_conn conn, void *session)
     cc->opened_ns = cc->read_ns = cc->write_ns = weir_now();
     for (unsigned i = 0; i < 4; i++)
         cc->told_ns[i] = cc->opened_ns;
+    const weir_service *service = &cc->side->service;
+    cc->side->served += !cc->client;
+    /* Left in the backlog: what a multishot accept had taken is served. */
+    check_that(cc->client || service->conns_max == 0 || cc->side->served <= service->conns_max ||
+                   service->overload == WEIR_OVERLOAD_LEAVE,
+               "K6.conns_max", "%s: at most %u connections of a service; %u", check_name(cc),
+               service->conns_max, cc->side->served);
     if (cc->side->open != NULL)
         cc->side->open(cc);
     leave(cc);
@@ -372,6 +390,7 @@ static void on_close(weir_conn conn, weir_end end, void *session)
     why_rules(cc, end);
     cc->end = end;
     cc->closes++;
+    cc->side->served -= !cc->client && cc->opens == 1;
     cc->closed_ns = weir_now();
     if (cc->side->close != NULL)
         cc->side->close(cc);

@@ -38,6 +38,7 @@ void conn_activity(struct check_conn *cc, weir_time now)
         cc->write_ns = now;
     bool progress = s.sent_bytes >= cc->stuck_bytes + cc->side->cl->progress_bytes;
     if (s.unsent_bytes == 0 || cc->unsent_ns == 0 || progress) {
+        cc->progress_ns = progress ? cc->stuck_ns : now;
         cc->stuck_ns = now;
         cc->stuck_bytes = s.sent_bytes;
     }
@@ -132,6 +133,11 @@ void conn_deadline_end(struct check_conn *cc, weir_time now)
     case WEIR_DEADLINE_WRITE:
         not_early(cc, cc->unsent_ns != 0 ? cc->unsent_ns : cc->opened_ns,
                   span_ns(s->write_ms, WRITE_MS), now, "write");
+        /* Twice enough within the time means enough after the interval began. */
+        check_that(cc->unsent_ns == 0 || cc->frozen ||
+                       cc->progress_ns + span_ns(s->write_ms, WRITE_MS) <= now,
+                   "K7.progress", "%s: no write deadline while the peer takes enough; one",
+                   check_name(cc));
         break;
     case WEIR_DEADLINE_LINGER:
         not_early(cc, cc->opened_ns, span_ns(s->linger_ms, LINGER_MS), now, "linger");

@@ -12,6 +12,7 @@
 
 struct lent {
     struct check_loop *cl;
+    struct check_conn *cc;
     size_t size;
     bool home;
     uint8_t *mirror; /* the same bytes, never given away */
@@ -31,6 +32,7 @@ static void lent_home(const void *data, size_t size, void *arg)
     check_that(memcmp(lent->bytes, lent->mirror, size) == 0, "K8.lent",
                "lent bytes are not written to; they changed");
     lent->home = true;
+    lent->cc->lent--;
     cl->lent_out--;
     memset(lent->bytes, 0xcd, size);
     free(lent->mirror);
@@ -40,16 +42,18 @@ static void lent_home(const void *data, size_t size, void *arg)
 }
 
 /* weir_own of a copy. */
-static weir_view lend(struct check_loop *cl, const void *data, size_t size)
+static weir_view lend(struct check_conn *cc, const void *data, size_t size)
 {
+    struct check_loop *cl = cc->side->cl;
     struct lent *lent = malloc(sizeof *lent + size + 1);
     if (lent == NULL)
         abort();
-    *lent = (struct lent){.cl = cl, .size = size, .mirror = malloc(size + 1)};
+    *lent = (struct lent){.cl = cl, .cc = cc, .size = size, .mirror = malloc(size + 1)};
     if (lent->mirror == NULL)
         abort();
     memcpy(lent->bytes, data, size);
     memcpy(lent->mirror, data, size);
+    cc->lent++;
     cl->lent_out++;
     /* Only when there is no place to note it the buffer comes back at once. */
     cl->lent_early_fine = sim_fault_on(SIM_FAULT_NO_MEMORY);
@@ -62,7 +66,7 @@ static weir_view lend(struct check_loop *cl, const void *data, size_t size)
 
 int check_send_lent(struct check_conn *cc, const void *data, size_t size)
 {
-    weir_view view = lend(cc->side->cl, data, size);
+    weir_view view = lend(cc, data, size);
     if (view.owner >> WEIR_OWNER_SHIFT == WEIR_OWNER_NONE)
         return WEIR_ENOMEM;
     return check_send(cc, view);
@@ -240,6 +244,7 @@ int check_send_pull(struct check_conn *cc, size_t size, bool fails)
                "%s: a pull source on what is closed or finished fails; it gave %d", check_name(cc),
                result);
     cc->pulls++;
+    cc->pulled = true;
     cl->pulls_out++;
     cc->drain_may = true;
     cc->drain_owed |= result == WEIR_SEND_WAIT;
@@ -312,7 +317,7 @@ static int send_mixed(struct check_conn *cc, const uint8_t *bytes, size_t size)
         size_t part = count == 5 ? size : 1 + check_random(cl->check, size);
         switch (check_random(cl->check, 3)) {
         case 0:
-            views[count++] = lend(cl, bytes, part);
+            views[count++] = lend(cc, bytes, part);
             break;
         case 1:
             part = part < CHECK_NOISE ? part : CHECK_NOISE;

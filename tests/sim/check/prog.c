@@ -110,10 +110,10 @@ void prog_service(weir_service *s, const weir_loop_options *options, bool patien
     if (sim_chance(1, 2))
         s->soft_mark_bytes = (uint32_t)sim_between(1, 1) << sim_between(8, 16);
     uint32_t mark = s->soft_mark_bytes != 0 ? s->soft_mark_bytes : 64u << 10;
-    /* The largest block that a back end may have chosen by itself fits above the mark. */
-    if (sim_chance(1, 2) || block + mark > 1u << 20)
-        s->hard_cap_bytes =
-            mark + (block > 1u << 20 ? block : 1u << 20) + (uint32_t)sim_size(65536);
+    if (options->receive_block_bytes != 0 && !prog_real() && sim_chance(1, 2))
+        s->hard_cap_bytes = mark + (64u << 10) + (uint32_t)sim_size(65536);
+    else if (block + mark > 1u << 20) /* a block of any size fits above the mark */
+        s->hard_cap_bytes = mark + (1u << 20) + (uint32_t)sim_size(65536);
     s->first_byte_ms = span_ms(patient, 20);
     s->idle_ms = span_ms(patient, 20);
     s->write_ms = span_ms(patient, 20);
