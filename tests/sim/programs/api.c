@@ -124,14 +124,14 @@ static void on_close(struct check_conn *cc)
 static void act_send(struct node *n, struct check_conn *cc)
 {
     struct check *check = n->run->check;
-    if (cc->finish_called)
+    if (cc->finish_called && draw(n, 4) != 0)
         return;
     if (draw(n, 20) == 0)
         (void)check_send_pull(cc, prog_size(check) / 8, true);
     else if (draw(n, 30) == 0)
         (void)check_send_file(cc, 1 + prog_size(check) / 8, 1 + (size_t)draw(n, 1000));
     else
-        (void)check_send_any(cc, 1 + prog_size(check) / 4);
+        (void)check_send_any(cc, 1 + prog_size(check) / (draw(n, 4) == 0 ? 1 : 4));
 }
 
 static void act(struct node *n, struct check_conn *cc)
