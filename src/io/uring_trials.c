@@ -420,6 +420,46 @@ const char *trial_multishot_accept(const struct trial *trial)
     return works ? NULL : "multishot accept does not work in this kernel (5.19 brought it)";
 }
 
+/* Before 6.13 a file that was taken out of the table was let go only when every operation that had
+ * begun before, on whatever slot, was over: while one connection was waited for, no close of
+ * another reached its peer. Not to be seen by version alone: a distribution may have mended
+ * its 6.12. */
+static bool close_gets_through(const struct trial *trial)
+{
+    int idle[2], closed[2];
+    struct io_uring_sqe *sqe;
+    struct answer answer;
+    bool works = false;
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, idle) < 0)
+        return false;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, closed) < 0) {
+        close(idle[0]);
+        close(idle[1]);
+        return false;
+    }
+    int fds[2] = {idle[0], closed[0]};
+    struct io_uring_rsrc_register table = {.nr = 2, .data = (uintptr_t)fds};
+    int error = io_uring_register((unsigned)trial->ring.ring_fd, IORING_REGISTER_FILES2, &table,
+                                  sizeof(table));
+    close(idle[0]);
+    close(closed[0]);
+    if (error >= 0) {
+        struct pollfd peer = {.fd = closed[1], .events = POLLIN};
+
+        sqe = entry_of(trial, IORING_OP_RECV, 0, 1);
+        sqe->flags = IOSQE_FIXED_FILE;
+        sqe->addr = (uintptr_t)trial->memory;
+        sqe->len = 1;
+        entry_of(trial, IORING_OP_CLOSE, 0, 2)->file_index = 2; /* the second: its number is 1 */
+        works = expect(trial, 2, 0, &answer) && poll(&peer, 1, 5) == 1;
+    }
+    clean(trial, idle[1], closed[1]);
+    if (error >= 0)
+        io_uring_register((unsigned)trial->ring.ring_fd, IORING_UNREGISTER_FILES, NULL, 0);
+    return works;
+}
+
 /* Direct descriptors need three things: slots given by the kernel, a way to an ordinary number, and
  * socket options through the ring (6.7) for an abortive close. */
 const char *trial_direct(const struct trial *trial)
@@ -450,5 +490,9 @@ const char *trial_direct(const struct trial *trial)
         clean(trial, -1, -1);
     }
     io_uring_register((unsigned)trial->ring.ring_fd, IORING_UNREGISTER_FILES, NULL, 0);
-    return works ? NULL : "direct descriptors do not work in this kernel (6.8 has all they need)";
+    if (!works)
+        return "direct descriptors do not work in this kernel (6.8 has all they need)";
+    return close_gets_through(trial)
+               ? NULL
+               : "kernel before 6.13: a direct descriptor's close waits for all other operations";
 }
