@@ -32,8 +32,11 @@ static void flooded(unsigned floods, unsigned most_turns)
     side_listen(flood, NULL);
     side_listen(s, NULL);
     struct peer *p = peer_connect(s);
-    for (unsigned i = 0; i < floods; i++)
-        peer_connect(flood)->to_send = UINT64_MAX;
+    for (unsigned i = 0; i < floods; i++) {
+        struct peer *source = peer_connect(flood);
+        source->to_send = UINT64_MAX;
+        source->piece = 64 * 1024; /* or making what does not fit takes most of the time */
+    }
     UNTIL(w, flood->count == floods && flood->recs[0]->received > 200000);
     unsigned worst = 0;
     for (int i = 0; i < 20; i++) {
