@@ -43,9 +43,16 @@ void histogram_clear(struct histogram *histogram)
 
 void histogram_add(struct histogram *histogram, uint64_t value)
 {
-    histogram->cells[cell_of(value)]++;
-    histogram->count++;
-    histogram->sum += value;
+    histogram_add_many(histogram, value, 1);
+}
+
+void histogram_add_many(struct histogram *histogram, uint64_t value, uint64_t times)
+{
+    if (times == 0)
+        return;
+    histogram->cells[cell_of(value)] += times;
+    histogram->count += times;
+    histogram->sum += value * times;
     if (value < histogram->min)
         histogram->min = value;
     if (value > histogram->max)

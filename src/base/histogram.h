@@ -23,6 +23,8 @@ void histogram_init(struct histogram *histogram);
 void histogram_clear(struct histogram *histogram);
 /* Values beyond 2^40 - 1 share the last cell; count, sum, min and max know them exactly. */
 void histogram_add(struct histogram *histogram, uint64_t value);
+/* The same value so many times. */
+void histogram_add_many(struct histogram *histogram, uint64_t value, uint64_t times);
 void histogram_merge(struct histogram *into, const struct histogram *from);
 /* The largest value that falls into a cell. */
 uint64_t histogram_cell_end(uint32_t cell);

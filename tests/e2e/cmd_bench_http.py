@@ -174,6 +174,8 @@ def nobody_there_is_said_with_cause_and_fix():
     assert "connection refused" in err, err
     _, err = weir("bench", "http", "https://127.0.0.1/", code=69)
     assert "no TLS" in err
+    _, err = weir("bench", "http", "--features=-nonsense", "http://127.0.0.1:1/", code=None)
+    assert "unknown feature" in err, err
     for arguments in ([], ["-c", "0", "x"], ["-d", "never", "x"], ["-H", "bad", "http://127.0.0.1/"],
                       ["--weights", "1,2", "http://127.0.0.1/"], ["--nonsense"], ["-c"],
                       ["--fail-if", "p99", "http://127.0.0.1/"], ["http://127.0.0.1:99999/"],
@@ -237,6 +239,13 @@ def what_never_left_is_counted():
     assert run["response"]["count"] >= 990, run["response"]
     assert run["response"]["p50_ns"] > 0.3e9
     assert "missed" in out
+    # A rate that nobody can keep must not keep the generator busy with counting.
+    began = time.monotonic()
+    document, _, _ = bench(server.url, "-R", "1G", conns="2", duration="300ms")
+    run = only(document)
+    assert 2.5e8 < run["counts"]["missed"] < 1e9 * SLOW, run["counts"]
+    assert 0.1e9 < run["response"]["p50_ns"] < 0.3e9 * SLOW, run["response"]
+    assert time.monotonic() - began < 3 * SLOW
 
 
 @test
@@ -247,6 +256,8 @@ def warm_up_and_ramp_are_not_measured():
     assert run["service"]["max_ns"] < 0.15e9 * SLOW, run["service"]
     assert run["connect_phase_ns"] >= 0.14e9
     assert len(server.requests) > run["counts"]["requests"]
+    document, _, _ = bench(server.url, "--warmup", "200ms", "-n", "300", duration=None)
+    assert only(document)["counts"]["requests"] == 300, only(document)["counts"]
 
 
 @test

@@ -152,6 +152,7 @@ struct load_loop {
     uint32_t connecting, settled, open, alive;
     uint32_t ramp_next;
     uint64_t in_flight, quota; /* requests: being waited for; that may still be sent */
+    uint64_t quota_share;      /* of the measured time; the warm-up has none */
 
     /* an open loop's line of due times */
     struct load_conn *free_first, *free_last;

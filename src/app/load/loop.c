@@ -159,6 +159,8 @@ static void on_end(weir_timer *timer, void *arg);
 static void measure(struct load_loop *loop)
 {
     loop->phase = WEIR_LOAD_MEASURING;
+    if (loop->quota_share != UINT64_MAX) /* the answers to what is under way count */
+        loop->quota = loop->quota_share > loop->in_flight ? loop->quota_share - loop->in_flight : 0;
     publish(loop);
     /* Connections that were opened before are told of beside what is measured, not thrown away. */
     histogram_clear(&loop->total->service);

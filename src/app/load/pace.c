@@ -3,6 +3,8 @@
 
 #include "base/clock.h"
 
+enum { PARTS_MAX = 1 << 16 };
+
 #define LATE_NS WEIR_MS /* what a timer of the loop may be late */
 
 /* -ln of a number from 0 (not itself) to 1; the library is not linked with that of mathematics. */
@@ -177,23 +179,33 @@ void load_pace_begin(struct load_loop *loop)
     }
 }
 
+/* Counts what was due from `due_ns` to the end. Many are recorded in equal parts with the time of
+ * the middle of each, or a rate that nobody can keep would hold us up for long. */
 static void missed(struct load_loop *loop, uint64_t due_ns, uint64_t end_ns)
 {
     if (due_ns < loop->measure_ns)
+        due_ns = loop->measure_ns;
+    if (due_ns >= end_ns)
         return;
-    loop->counts.missed++;
-    histogram_add(&loop->now->response, end_ns - due_ns);
+    uint64_t count = (uint64_t)((double)(end_ns - due_ns) / loop->step_ns);
+    if ((double)due_ns + (double)count * loop->step_ns < (double)end_ns)
+        count++;
+    count = count < loop->quota ? count : loop->quota;
+    uint64_t parts = count < PARTS_MAX ? count : PARTS_MAX;
+    loop->counts.missed += count;
+    for (uint64_t part = 0; part < parts; part++) {
+        uint64_t from = count * part / parts, to = count * (part + 1) / parts;
+        double middle = ((double)from + (double)(to - 1)) / 2 * loop->step_ns;
+        histogram_add_many(&loop->now->response, end_ns - due_ns - (uint64_t)middle, to - from);
+    }
 }
 
 void load_pace_missed(struct load_loop *loop, uint64_t end_ns)
 {
-    const weir_load_options *options = &loop->load->options;
-    if (options->rate_per_conn <= 0) {
-        for (; loop->quota != 0 && loop->due_ns < end_ns; due_next(loop))
-            missed(loop, loop->due_ns, end_ns);
+    if (loop->load->options.rate_per_conn <= 0) {
+        missed(loop, loop->due_ns, end_ns);
         return;
     }
     for (uint32_t i = 0; i < loop->conn_count; i++)
-        for (struct load_conn *conn = &loop->conns[i]; conn->due_ns < end_ns; conn_due_next(conn))
-            missed(loop, conn->due_ns, end_ns);
+        missed(loop, loop->conns[i].due_ns, end_ns);
 }

@@ -156,9 +156,10 @@ static int loop_make(struct load *load, unsigned index, const struct load_why *w
     loop->load = load;
     loop->index = index;
     loop->conn_count = (uint32_t)share(load->options.conns, load->loop_count, index);
-    loop->quota = load->options.requests != 0
-                      ? share(load->options.requests, load->loop_count, index)
-                      : UINT64_MAX;
+    loop->quota = UINT64_MAX;
+    loop->quota_share = load->options.requests != 0
+                            ? share(load->options.requests, load->loop_count, index)
+                            : UINT64_MAX;
     loop->now = weir__pages_alloc(sizeof *loop->now);
     loop->total = weir__pages_alloc(sizeof *loop->total);
     loop->samples = weir__zalloc(LOAD_TCP_SAMPLES * sizeof *loop->samples);

@@ -4,6 +4,8 @@
 
 #include "cmd/bench/bench.h"
 
+#define DOCUMENT_MAX (1ull << 30) /* a run of a day has 86 400 intervals */
+
 static void counts_object(weir_json_writer *out, const char *name, const weir_load_counts *counts)
 {
     unsigned rows;
@@ -157,7 +159,7 @@ static int finish(weir_json_writer *out, FILE *file, const char *path)
 
 int json_file(const struct bench *bench, const char *path)
 {
-    weir_json_writer out = {.indent = true};
+    weir_json_writer out = {.indent = true, .limit = DOCUMENT_MAX};
     document(&out, bench);
     if (strcmp(path, "-") == 0)
         return finish(&out, stdout, "standard output");

@@ -37,6 +37,10 @@ int bench_once(struct bench *bench, weir_load_result **out)
     live_end(bench);
     if (error == 0)
         return EX_OK;
+    weir_plan plan;
+    if (weir_plan_probe(bench->backend, bench->features, &plan) != 0)
+        return say(exit_code_of(error) == EX_OSERR ? EX_UNAVAILABLE : exit_code_of(error),
+                   "bench: back end %s cannot be used: %s", plan.backend, plan.why);
     switch (error) {
     case -ECONNREFUSED:
     case -EHOSTUNREACH:

@@ -121,6 +121,20 @@ static void cleared_it_is_empty(void **state)
     }
 }
 
+static void many_are_as_so_many_single_ones(void **state)
+{
+    static struct histogram single, many;
+    histogram_clear(&single);
+    histogram_clear(&many);
+    histogram_add_many(&many, 99, 0);
+    for (uint64_t value = 1; value < 1ull << 41; value *= 3) {
+        for (unsigned i = 0; i < value % 7; i++)
+            histogram_add(&single, value);
+        histogram_add_many(&many, value, value % 7);
+    }
+    assert_memory_equal(&single, &many, sizeof single);
+}
+
 static void a_cell_ends_where_the_next_begins(void **state)
 {
     static struct histogram histogram;
@@ -137,6 +151,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cleared_it_is_empty),
+        cmocka_unit_test(many_are_as_so_many_single_ones),
         cmocka_unit_test(a_cell_ends_where_the_next_begins),
         cmocka_unit_test(empty_is_zero),
         cmocka_unit_test(small_values_are_exact),
