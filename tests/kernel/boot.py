@@ -137,7 +137,7 @@ def main():
         skip("a sanitizer's shadow memory does not fit into the virtual machine")
     folder = Path(os.environ.get("WEIR_KERNELS", HERE.parent.parent / "build" / "kernel"))
     folder /= options.kernel
-    fetched = subprocess.run([HERE / "fetch.sh", options.kernel, folder], text=True,
+    fetched = subprocess.run([HERE / "lib_fetch.sh", options.kernel, folder], text=True,
                              stdout=subprocess.PIPE)
     print(fetched.stdout, end="")
     if fetched.returncode != 0:
@@ -148,7 +148,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         listing, image = Path(scratch) / "list", Path(scratch) / "image"
         listing.write_text("\n".join(lines) + "\n")
-        subprocess.run([HERE / "pack.sh", folder, image, listing, *programs,
+        subprocess.run([HERE / "lib_pack.sh", folder, image, listing, *programs,
                         BUILD / "tests" / "kernel.puppet", BUILD / "bin" / "weir",
                         BUILD / "bin" / "examples" / "connect",
                         HERE / "netem_guest", *map(shutil.which, SYSTEM)], check=True)

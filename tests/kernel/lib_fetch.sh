@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# usage: fetch.sh 6.1|6.12 FOLDER
+# usage: lib_fetch.sh 6.1|6.12 FOLDER
 # Puts Debian's cloud kernel of that series and its modules into FOLDER: FOLDER/vmlinuz and
 # FOLDER/modules. The package is downloaded with apt and unpacked there; nothing is installed, and
 # the machine's own package lists stay as they are. Exits with 77 and a line "skip: REASON" when

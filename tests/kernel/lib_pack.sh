@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# usage: pack.sh KERNEL-FOLDER OUT.cpio LIST PROGRAM...
+# usage: lib_pack.sh KERNEL-FOLDER OUT.cpio LIST PROGRAM...
 # Makes the initramfs of a virtual machine that runs tests: busybox, the programs with the libraries
 # that they are linked with, the kernel modules that the tests use, tests/kernel/init as its first
 # process, and LIST, the tests that it is to run.
