@@ -5,7 +5,7 @@
  *
  * check=1: only tells by its exit whether the back end can be had.
  * listing hidden symlinks no_precompressed (0 or 1), cache (bytes; -1: none), prefix, log, format,
- * loops, idle, listen, second (another root at /second), other (another root by another
+ * loops, idle, sndbuf (bytes), listen, second (another root at /second), other (another root by another
  * application, on a port of its own that is printed next) */
 #include <signal.h>
 #include <stdatomic.h>
@@ -98,6 +98,7 @@ int main(int argc, char **argv)
     weir_http_service(app, listen, &services[0]);
     services[0].on_loop_start = on_loop_start;
     services[0].on_loop_stop = on_loop_stop;
+    services[0].socket.send_buffer_bytes = (uint32_t)NUMBER("sndbuf", "0");
     if (other != NULL) {
         if (weir_http_serve_files(other, "/", other_root, &files) < 0)
             return 1;

@@ -20,6 +20,7 @@ ONLY = sys.argv[2:]
 ROOT = tempfile.mkdtemp(prefix="weir-files-")
 os.chmod(ROOT, 0o755)
 NOBODY = 65534
+SANITIZED = bool(os.environ.get("WEIR_SANITIZE"))  # which keeps what was freed for a while
 CACHE_S = 1.0  # how long an entry is trusted; absences half of it
 OLD = 1577836800  # 2020-01-01
 DATE_OLD = "Wed, 01 Jan 2020 00:00:00 GMT"
@@ -445,6 +446,95 @@ def test_listing():
             same(s.ask("/").status, 403)
             same(s.ask("/deep/").status, 403)
             same(s.ask("/none/").status, 404)
+
+
+def resident(s):
+    with open(f"/proc/{s.process.pid}/status", encoding="ascii") as file:
+        return int(re.search(r"VmRSS:\s+(\d+)", file.read())[1]) * 1024
+
+
+def reset(s, c):
+    c.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    c.close()
+    s.connections.remove(c)
+
+
+def test_listing_many():
+    """A large directory that many ask for at once: it is made once, shared, and holds up nobody."""
+    count = 3000
+    os.makedirs(f"{ROOT}/many/large", exist_ok=True)
+    for i in range(count):
+        os.close(os.open(f"{ROOT}/many/large/{i:0200}", os.O_CREAT | os.O_WRONLY))
+    for i in range(20):
+        write(f"many/other/{i}", b"other")
+
+    def asks(s, target="/large/"):
+        c = Connection(s)
+        c.request(target)
+        return c
+
+    with Server(f"{ROOT}/many", listing=1, sndbuf=16384) as s:
+        same(s.ask("/other/0").body, b"other")
+        before = resident(s)
+        slow = []
+        for i in range(30):  # none of them reads
+            c = Connection(s)
+            c.request("/large/")
+            c.request("/large/", fields=[("Accept", "application/json")])
+            slow.append(c)
+        gone = [asks(s) for _ in range(10)]
+        for i in range(1, 10):  # not in the cache
+            began = time.monotonic()
+            same(s.ask(f"/other/{i}").body, b"other")
+            assert time.monotonic() - began < 5, time.monotonic() - began
+        for c in gone:  # they leave while they wait for their turn, or are being answered
+            reset(s, c)
+        same(s.ask("/large/", "HEAD").status, 200)
+        grown = resident(s) - before
+        assert SANITIZED or grown < 32 << 20, f"grown by {grown >> 20} MiB"
+        pages = set()
+        for c in slow[:5]:
+            html, js = c.response(), c.response()
+            same((html.status, js.status), (200, 200))
+            same(len(json.loads(js.body)["entries"]), count)
+            pages.add((html.body, js.body))
+        same(len(pages), 1)
+        write("many/large/A-new-one", b"new")
+        time.sleep(CACHE_S + 0.1)
+        for _ in range(400):
+            if b"A-new-one" in s.ask("/large/").body:
+                break
+            time.sleep(0.05)
+        assert b"A-new-one" in s.ask("/large/").body
+        os.rename(f"{ROOT}/many/large", f"{ROOT}/many/gone")
+        time.sleep(CACHE_S + 0.1)
+        same(s.ask("/large/").status, 404)
+        os.rename(f"{ROOT}/many/gone", f"{ROOT}/many/large")
+        for c in slow:
+            c.close()
+
+    with Server(f"{ROOT}/many", listing=1, cache=-1, sndbuf=16384) as s:  # what is not shared is bounded
+        size = len(s.ask("/large/").body)
+        most = (64 << 20) // size
+        before = resident(s)
+        slow = []
+        for _ in range(most + 10):
+            c = Connection(s)
+            c.request("/large/")
+            slow.append(c)
+        statuses = []
+        for c in slow:
+            c.socket.settimeout(60)
+            c.socket.recv(1, socket.MSG_PEEK)
+        grown = resident(s) - before
+        assert SANITIZED or grown < 100 << 20, f"grown by {grown >> 20} MiB"
+        for c in slow:
+            r = c.response()
+            statuses.append(r.status)
+            assert r.status == 200 and len(r.body) == size or (r.status, r["Retry-After"]) == (503, "1")
+        assert statuses.count(503) > 0 and statuses.count(200) > 0, statuses
+        same(s.ask("/large/").status, 200)
+    shutil.rmtree(f"{ROOT}/many")
 
 
 def test_directories():

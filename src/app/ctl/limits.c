@@ -10,6 +10,7 @@
 #include "app/http/filecache.h"
 #include "app/http/filepath.h"
 #include "app/http/listing.h"
+#include "app/http/mount.h"
 #include "app/http/range.h"
 #include "app/http/server.h"
 #include "loop/limits.h"
@@ -62,6 +63,12 @@ static const weir_limit_row others[] = {
     {"files", "ranges_max", "ranges", "ranges of one request", RANGE_MAX},
     {"files", "listing_max", "entries", "entries of a listed folder; the rest is counted",
      LISTING_ENTRIES},
+    {"files", "listing_max_bytes", "bytes", "the page of a folder: a larger one is refused",
+     LIST_TEXT_MAX},
+    {"files", "listings_bytes", "bytes",
+     "pages of folders being sent by a loop that its cache has no room for", LISTS_BYTES_MAX},
+    {"files", "listing_wait_ms", "ms", "waiting until a loop has listed what others asked for",
+     LISTS_WAIT_MS},
     {"ctl", "request_max_bytes", "bytes", "a request to the control socket", CTL_REQUEST_MAX},
     {"ctl", "conns_max", "connections", "connections to it on a loop", CTL_CONNS_MAX},
     {"ctl", "list_max", "connections", "connections listed in one answer", CTL_LIST_MAX},

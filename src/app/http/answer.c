@@ -275,6 +275,12 @@ int answer_error(struct exchange *x, unsigned status, const char *cause, const c
     return result;
 }
 
+void answer_busy(struct exchange *x, const char *cause)
+{
+    answer_field(x, "Retry-After", (struct http_text){"1", 1});
+    answer_error(x, 503, cause, "try again in a moment");
+}
+
 /* What the handler has prepared was for another answer. */
 void answer_instead(struct exchange *x, unsigned status, const char *cause)
 {

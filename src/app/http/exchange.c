@@ -220,11 +220,10 @@ static void handler_main(void *arg)
         exchange_later(x);
 }
 
-static void answer_busy(struct exchange *x, const char *cause)
+static void run_busy(struct exchange *x, const char *cause)
 {
     x->handler_running = false;
-    answer_field(x, "Retry-After", (struct http_text){"1", 1});
-    answer_error(x, 503, cause, "try again in a moment");
+    answer_busy(x, cause);
 }
 
 void exchange_run(struct exchange *x)
@@ -236,14 +235,14 @@ void exchange_run(struct exchange *x)
         x->handler_running = false;
         if (x->answer != ANSWER_ENDED && !exchange_keep_head(x)) {
             if (x->answer == ANSWER_NONE)
-                answer_busy(x, "out of memory");
+                run_busy(x, "out of memory");
             else
                 conn_fail(x->server->loop, x->conn, WEIR_WHY_LIMIT, WEIR_ENOMEM);
         }
         return;
     }
     if (!exchange_keep_head(x)) {
-        answer_busy(x, "out of memory");
+        run_busy(x, "out of memory");
         return;
     }
     int result = co_run(x->server->coroutines, handler_main, x);
@@ -252,7 +251,7 @@ void exchange_run(struct exchange *x)
         x->server->waited++;
         list_push(&x->server->waiting, &x->waiting);
     } else if (result < 0) {
-        answer_busy(x, "too many requests are being worked on");
+        run_busy(x, "too many requests are being worked on");
     }
 }
 

@@ -14,14 +14,15 @@
 #include "base/alloc.h"
 #include "proto/httpfield.h"
 
-enum { LIST_TEXT_FIRST = 16 << 10, LIST_TEXT_MAX = 16 << 20 };
+enum { LIST_TEXT_FIRST = 16 << 10 };
 
 struct list_job {
     struct co_file wait;
     struct mount *mount;
+    struct lists *lists; /* its turn lasts until the worker is done */
     bool json;
     uint32_t path_size;
-    char *text; /* the page; its size and room */
+    struct file_content *page; /* with room for `room` bytes, of which `size` are there */
     size_t size, room;
     char path[FILEPATH_MAX +
               256]; /* of the directory, and of a link in it while that is looked at */
@@ -29,8 +30,10 @@ struct list_job {
 
 static void list_free(struct list_job *job)
 {
-    weir__free(job->text);
+    weir__free(job->page);
     mount_release(job->mount);
+    lists_leave(job->lists);
+    lists_release(job->lists);
     weir__free(job);
 }
 
@@ -50,13 +53,13 @@ static int list_write(void *arg, const char *data, size_t size)
         size_t room = job->room != 0 ? job->room * 2 : LIST_TEXT_FIRST;
         while (room < job->size + size)
             room *= 2;
-        char *grown = weir__realloc(job->text, room);
+        struct file_content *grown = weir__realloc(job->page, sizeof *job->page + room);
         if (grown == NULL)
             return WEIR_ENOMEM;
-        job->text = grown;
+        job->page = grown;
         job->room = room;
     }
-    memcpy(job->text + job->size, data, size);
+    memcpy(job->page->data + job->size, data, size);
     job->size += size;
     return 0;
 }
@@ -163,51 +166,198 @@ static bool wants_json(struct visit *v)
     return json > html;
 }
 
-static void text_free(const void *data, size_t size, void *arg)
+/* A page that is not in the cache, while it is being sent. */
+struct loan {
+    struct lists *lists;
+    struct file_content *page;
+    size_t size;
+};
+
+static void loan_end(const void *data, size_t size, void *arg)
 {
-    weir__free(arg);
+    struct loan *loan = arg;
+    loan->lists->bytes -= loan->size;
+    lists_release(loan->lists);
+    weir__free(loan->page);
+    weir__free(loan);
 }
 
-static void list_answer(struct visit *v, struct list_job *job)
+static void page_answer(struct visit *v, bool json, weir_view view)
 {
     static const char policy[] = PAGE_POLICY;
-    char *text = job->text;
-    if (!answer_possible(v->x))
-        return;
-    answer_field(v->x, "Vary", (struct http_text){"Accept", 6});
-    answer_field(v->x, "X-Content-Type-Options", (struct http_text){"nosniff", 7});
-    if (!job->json)
-        answer_field(v->x, "Content-Security-Policy",
-                     (struct http_text){policy, sizeof policy - 1});
-    job->text = NULL;
-    if (weir_http_respond(v->handle, 200, job->json ? "application/json" : PAGE_TYPE,
-                          weir_own(text, job->size, text_free, text)) < 0)
+    int result = answer_field(v->x, "Vary", (struct http_text){"Accept", 6});
+    if (result == 0)
+        result = answer_field(v->x, "X-Content-Type-Options", (struct http_text){"nosniff", 7});
+    if (result == 0 && !json)
+        result = answer_field(v->x, "Content-Security-Policy",
+                              (struct http_text){policy, sizeof policy - 1});
+    if (weir_http_respond(v->handle, 200, json ? "application/json" : PAGE_TYPE, view) < 0)
         answer_error(v->x, 503, NULL, NULL);
 }
 
-static void list_serve(struct visit *v)
+/* From the cache: whoever asks for the same page shares it. */
+static void page_answer_entry(struct visit *v, bool json, struct filecache_entry *entry)
 {
+    struct found found = {.entry = entry, .fd = -1};
+    if (answer_possible(v->x))
+        page_answer(v, json, file_part_view(v, &found, (struct range){0, entry->file.size_bytes}));
+}
+
+static void page_answer_loan(struct visit *v, struct list_job *job)
+{
+    struct lists *lists = job->lists;
+    if (!answer_possible(v->x))
+        return;
+    struct loan *loan =
+        job->size <= LISTS_BYTES_MAX - lists->bytes ? weir__alloc(sizeof *loan) : NULL;
+    if (loan == NULL) {
+        answer_busy(v->x, "too many listings are being sent");
+        return;
+    }
+    *loan = (struct loan){lists, job->page, job->size};
+    lists->refs++;
+    lists->bytes += job->size;
+    job->page = NULL;
+    page_answer(v, job->json, weir_own(loan->page->data, loan->size, loan_end, loan));
+}
+
+/* A request for a page: where it stands in the cache, and what stood there before. */
+struct wish {
+    struct http_text key;
+    uint8_t coding;
+    bool json;
+    struct filecache_entry *stale; /* held */
+};
+
+static void stale_leave(struct visit *v, struct wish *wish)
+{
+    if (wish->stale != NULL) {
+        filecache_doubt(v->mc->cache, wish->stale, v->mc->server->loop->now_ns / WEIR_MS);
+        filecache_release(v->mc->cache, wish->stale);
+    }
+    wish->stale = NULL;
+}
+
+/* True: answered out of the cache. */
+static bool page_find(struct visit *v, struct wish *wish)
+{
+    struct filecache *cache = v->mc->cache;
+    struct filecache_entry *entry;
+    uint64_t now_ms = v->mc->server->loop->now_ns / WEIR_MS;
+    if (cache == NULL || wish->stale != NULL)
+        return false;
+    switch (filecache_find(cache, wish->key, wish->coding, now_ms, &entry)) {
+    case FILECACHE_FRESH:
+        page_answer_entry(v, wish->json, entry);
+        filecache_release(cache, entry);
+        return true;
+    case FILECACHE_STALE:
+        wish->stale = entry;
+        return false;
+    default:
+        return false;
+    }
+}
+
+/* A page that has not changed stays the one that others are being sent. True: it was that. */
+static bool page_confirm(struct visit *v, struct wish *wish, const struct list_job *job)
+{
+    struct filecache_entry *stale = wish->stale;
+    if (stale == NULL)
+        return false;
+    const struct file_content *page = stale->content;
+    bool same =
+        stale->file.size_bytes == job->size && memcmp(page->data, job->page->data, job->size) == 0;
+    if (same) {
+        filecache_confirm(v->mc->cache, stale, &stale->file, v->mc->server->loop->now_ns / WEIR_MS);
+        page_answer_entry(v, wish->json, stale);
+    } else {
+        filecache_drop(v->mc->cache, stale);
+    }
+    filecache_release(v->mc->cache, stale);
+    wish->stale = NULL;
+    return same;
+}
+
+/* The page of a directory, made: into the cache, if it has room, and to the client. */
+static void page_take(struct visit *v, struct wish *wish, struct list_job *job)
+{
+    struct filecache_entry *entry;
+    struct filecache *cache = v->mc->cache;
+    if (page_confirm(v, wish, job))
+        return;
+    struct file_content *fitting = weir__realloc(job->page, sizeof *job->page + job->size);
+    if (fitting != NULL)
+        job->page = fitting;
+    struct filecache_addition addition = {
+        .file = {.size_bytes = job->size},
+        .content = job->page,
+        .content_bytes = sizeof *job->page + job->size,
+        .mime = wish->json ? "application/json" : PAGE_TYPE,
+    };
+    if (cache == NULL || job->size > LISTS_CACHED_MAX ||
+        filecache_add(cache, wish->key, wish->coding, v->mc->server->loop->now_ns / WEIR_MS,
+                      &addition, &entry) < 0) {
+        page_answer_loan(v, job);
+        return;
+    }
+    job->page = NULL;
+    page_answer_entry(v, wish->json, entry);
+    filecache_release(cache, entry);
+}
+
+/* With the turn, which the job takes over. */
+static void page_make(struct visit *v, struct wish *wish)
+{
+    struct lists *lists = v->mc->server->lists;
     struct list_job *job = weir__alloc(sizeof *job);
     if (job == NULL) {
-        file_answer_status(v, 503);
+        lists_leave(lists);
+        stale_leave(v, wish);
+        answer_busy(v->x, "out of memory");
         return;
     }
     memset(job, 0, offsetof(struct list_job, path));
     job->mount = v->mc->mount;
     mount_hold(job->mount);
-    job->json = wants_json(v);
+    job->lists = lists;
+    lists->refs++;
+    job->json = wish->json;
     job->path_size = v->path->size;
-    memcpy(job->path, v->path->text, v->path->size + 1);
+    memcpy(job->path, v->path->text, v->path->size);
+    job->path[job->path_size] = 0;
     job->wait.drop = list_drop;
     job->wait.io = (struct io_file){.verb = IO_FILE_CALL, .call = list_make, .arg = job};
     int result = co_file_wait(&job->wait);
-    if (result == WEIR_ECANCELED)
-        return;
     if (result == 0)
-        list_answer(v, job);
-    else
+        page_take(v, wish, job);
+    else if (result != WEIR_ECANCELED && wish->stale != NULL)
+        filecache_drop(v->mc->cache, wish->stale);
+    stale_leave(v, wish);
+    if (result == WEIR_ECANCELED)
+        return; /* the job is not ours any more */
+    if (result < 0)
         file_answer_status(v, filepath_status(result));
     list_free(job);
+}
+
+static void list_serve(struct visit *v)
+{
+    struct filepath *path = v->path;
+    struct wish wish = {.key = {path->text, path->size + 1}, .json = wants_json(v)};
+    wish.coding = (uint8_t)(CODINGS + wish.json); /* beside those of files */
+    path->text[path->size] = '/';                 /* a key that no file has */
+    int result = page_find(v, &wish) ? 1 : lists_enter(v->mc->server->lists, v->x);
+    if (result < 0) {
+        stale_leave(v, &wish);
+        if (result == WEIR_ETIMEDOUT)
+            answer_busy(v->x, "many directories are being listed");
+    } else if (result == 0 && page_find(v, &wish)) { /* whoever was before us has made it */
+        lists_leave(v->mc->server->lists);
+    } else if (result == 0) {
+        page_make(v, &wish);
+    }
+    path->text[path->size] = 0;
 }
 
 void directory_serve(struct visit *v)

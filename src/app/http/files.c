@@ -355,7 +355,10 @@ static int cache_start(struct http_server *server, struct mount_cache *mc, struc
     mc->small_bytes = total / 8 < SMALL_BYTES ? total / 8 : SMALL_BYTES;
     struct filecache_config config = {
         .total_bytes = total,
-        .file_bytes = mc->small_bytes + sizeof(struct file_content),
+        .file_bytes = (mc->small_bytes > LISTS_CACHED_MAX || total < 8 * (uint64_t)LISTS_CACHED_MAX
+                           ? mc->small_bytes
+                           : LISTS_CACHED_MAX) +
+                      sizeof(struct file_content),
         .release = content_free,
     };
     weir__random_bytes(config.seed, sizeof config.seed);
@@ -370,7 +373,8 @@ int mount_start(struct http_server *server)
     if (app->mount_count == 0)
         return 0;
     server->caches = weir__zalloc(app->mount_count * sizeof *server->caches);
-    if (server->caches == NULL)
+    server->lists = lists_new();
+    if (server->caches == NULL || server->lists == NULL)
         return WEIR_ENOMEM;
     for (unsigned i = 0; i < app->mount_count && result == 0; i++)
         result = cache_start(server, &server->caches[i], app->mounts[i]);
@@ -385,6 +389,8 @@ void mount_stop(struct http_server *server)
     }
     weir__free(server->caches);
     server->caches = NULL;
+    lists_release(server->lists);
+    server->lists = NULL;
 }
 
 void mount_stats(const struct http_server *server, weir_http_stats *stats)

@@ -134,6 +134,30 @@ void file_serve_parts(struct visit *v, struct found *found, const struct range_s
 /* A part in memory; the entry is held once more when it is lent. */
 weir_view file_part_view(struct visit *v, struct found *found, struct range part);
 
+/* ---- listturn.c ---- */
+
+enum {
+    LIST_TEXT_MAX = 16 << 20,   /* a page */
+    LISTS_WAIT_MS = 10000,      /* for one's turn, then 503 */
+    LISTS_BYTES_MAX = 64 << 20, /* of pages that are being sent and are not in the cache */
+    LISTS_CACHED_MAX = 4 << 20, /* a page of more than that is not put there */
+};
+
+/* What is counted for the listings of one loop; counted itself, since a worker may be at one that
+ * nobody waits for any more. */
+struct lists {
+    uint32_t refs;
+    bool busy;
+    struct list waiting;
+    uint64_t bytes;
+};
+struct lists *lists_new(void);
+void lists_release(struct lists *lists);
+/* Waits for the turn of this exchange: 0, and lists_leave ends it; WEIR_ETIMEDOUT, WEIR_EGONE,
+ * WEIR_ECANCELED. */
+int lists_enter(struct lists *lists, struct exchange *x);
+void lists_leave(struct lists *lists);
+
 /* ---- filelist.c ---- */
 
 /* Answers for a directory that has no index: a listing, or 403, or why not. */

@@ -56,6 +56,7 @@ struct weir_http_app {
 };
 
 struct accesslog_buffer;
+struct lists; /* mount.h */
 
 /* What the servers of one loop share: a handle does not say which of them it belongs to. */
 struct http_shared {
@@ -75,6 +76,7 @@ struct http_server {
     struct co_pool *coroutines;
     struct accesslog_buffer *log;   /* NULL: none */
     struct mount_cache *caches;     /* one a mount */
+    struct lists *lists;            /* with caches */
     uint64_t date_s, date_until_ns; /* of the date; the loop's time up to which it stands */
     char *lines;                    /* fields of every answer: Date, then the application's */
     size_t lines_size;
@@ -194,6 +196,7 @@ void exchange_wake_later(struct exchange *x, int value);
 /* The view is used up in any case: a lent one is given back on failure too. */
 int answer_whole(struct exchange *x, unsigned status, const char *type, weir_view body);
 int answer_error(struct exchange *x, unsigned status, const char *cause, const char *fix);
+void answer_busy(struct exchange *x, const char *cause); /* 503 with Retry-After */
 /* In place of a handler that gives no answer. */
 void answer_instead(struct exchange *x, unsigned status, const char *cause);
 int answer_begin(struct exchange *x, unsigned status, const char *type, int64_t length);
