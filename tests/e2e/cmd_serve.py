@@ -1,6 +1,8 @@
 """weir serve: what it says when it starts, what its options do, signals, the access log."""
+import json
 import os
 import re
+import resource
 import signal
 import socket
 import stat
@@ -268,6 +270,36 @@ def standard_error_may_be_closed_too():
         weir("ctl", "--socket", os.path.join(SCRATCH, "noisy.ctl"), "log-level", "debug")
     noisy.send_signal(signal.SIGTERM)
     assert noisy.wait(20) == 0
+
+
+@test
+def log_that_may_not_grow():
+    """A full disk, as a limit on the file: lines are lost and counted, the server goes on, and what is
+    written once there is room again does not begin in the middle of a line."""
+    log = os.path.join(SCRATCH, "limited.log")
+    server = Server("--loops", "1", "--access-log", log, "--access-format", "json", folder(small_txt=b"s"))
+    hard = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)[1]
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (2000, hard))
+    client = Client(server)
+    for i in range(60):
+        assert client.get(f"/small.txt?before-{i}")[0] == 200
+    wait_until(lambda: server.stat("http_log_lost") > 0, what="the loss of lines")
+    assert os.path.getsize(log) == 2000
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, hard))
+    for i in range(10):
+        assert client.get(f"/small.txt?after-{i}")[0] == 200
+    client.close()
+    wait_until(lambda: "after-9" in open(log).read(), what="the last line")
+    lost = server.stat("http_log_lost")
+    server.stop()
+    torn, seen = 0, []
+    for line in open(log).read().splitlines():
+        try:
+            seen.append(json.loads(line)["target"])
+        except ValueError:
+            torn += 1
+    assert torn <= 1 and [f"/small.txt?after-{i}" for i in range(10)] == seen[-10:], (torn, seen)
+    assert len(seen) + lost == 70, (len(seen), lost)
 
 
 @test

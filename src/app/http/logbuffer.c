@@ -31,6 +31,8 @@ struct log_peer {
 };
 _Static_assert(sizeof(struct log_peer) == 64, "one line of the processor's cache");
 
+enum { HALF_FIRST = 1 }; /* a half's first line begins here; before it stands a line's end */
+
 struct log_half {
     char *text;
     size_t from, size; /* [from, size) is still to be written */
@@ -44,6 +46,7 @@ struct accesslog_buffer {
     struct log_half half[2];
     unsigned filling; /* number of the half that takes lines */
     bool writing, timing;
+    bool torn; /* a line was written in part: what is next written begins with its end */
     uint64_t lost;
     weir_timer timer;
 };
@@ -70,10 +73,18 @@ static void lose(struct accesslog_buffer *b, uint64_t lines, int error)
 static void half_lose(struct accesslog_buffer *b, struct log_half *half, int error)
 {
     uint64_t lines = 0;
-    for (size_t i = half->from; i < half->size; i++)
+    for (size_t i = half->from > HALF_FIRST ? half->from : HALF_FIRST; i < half->size; i++)
         lines += half->text[i] == '\n';
-    half->from = half->size = 0;
+    if (half->from != 0)
+        b->torn = half->text[half->from - 1] != '\n';
+    half->from = half->size = HALF_FIRST;
     lose(b, lines, error);
+}
+
+static void half_wrote(struct accesslog_buffer *b, struct log_half *half, size_t size)
+{
+    half->from += size;
+    b->torn = false;
 }
 
 static void timer_fired(weir_timer *timer, void *arg)
@@ -115,6 +126,8 @@ static void write_last(struct accesslog_buffer *b)
 {
     for (int i = 0; i < 2; i++) {
         struct log_half *half = i == 0 ? filled(b) : &b->half[b->filling];
+        if (b->torn && half->from == HALF_FIRST && half->from < half->size)
+            half->from = 0;
         while (half->from < half->size) {
             struct pollfd room = {.fd = b->log->fd, .events = POLLOUT};
             ssize_t wrote = -1;
@@ -126,7 +139,7 @@ static void write_last(struct accesslog_buffer *b)
             if (wrote <= 0)
                 half_lose(b, half, wrote < 0 ? -errno : -ENOSPC);
             else
-                half->from += (size_t)wrote;
+                half_wrote(b, half, (size_t)wrote);
         }
     }
     buffer_free(b);
@@ -138,7 +151,7 @@ static void wrote(weir_loop *loop, int result, void *arg)
     struct log_half *half = filled(b);
     b->writing = false;
     if (result > 0)
-        half->from += (size_t)result;
+        half_wrote(b, half, (size_t)result);
     else if (result != -EAGAIN && result != -EINTR)
         half_lose(b, half, result != 0 ? result : -ENOSPC);
     size_t waiting = b->half[b->filling].size;
@@ -146,7 +159,7 @@ static void wrote(weir_loop *loop, int result, void *arg)
         write_last(b);
     else if (result != -EAGAIN && (half->from < half->size || waiting >= LOG_FLUSH_BYTES))
         write_on(b);
-    else if (half->from < half->size || waiting != 0)
+    else if (half->from < half->size || waiting != HALF_FIRST)
         timer_begin(b);
 }
 
@@ -156,12 +169,14 @@ static void write_on(struct accesslog_buffer *b)
     if (b->writing)
         return;
     if (filled(b)->from == filled(b)->size) {
-        filled(b)->from = filled(b)->size = 0;
+        filled(b)->from = filled(b)->size = HALF_FIRST;
         b->filling ^= 1;
     }
     struct log_half *half = filled(b);
     if (half->from == half->size)
         return;
+    if (b->torn && half->from == HALF_FIRST)
+        half->from = 0;
     struct io_file file = {.verb = IO_FILE_WRITE,
                            .fd = b->log->fd,
                            .buffer = half->text + half->from,
@@ -286,6 +301,10 @@ int accesslog_start(struct http_server *server)
         slab_init(&b->peers, sizeof(struct log_peer), HTTP_EXCHANGES_MAX) < 0) {
         buffer_free(b);
         return WEIR_ENOMEM;
+    }
+    for (int i = 0; i < 2; i++) {
+        b->half[i].text[0] = '\n';
+        b->half[i].from = b->half[i].size = HALF_FIRST;
     }
     server->log = b;
     return 0;

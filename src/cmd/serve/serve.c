@@ -330,6 +330,8 @@ static int serve_all(struct serve *serve)
     if (code != EX_OK)
         return code;
     signal(SIGPIPE, SIG_IGN); /* standard output may be a pipe whose reader has gone */
+    signal(SIGXFSZ,
+           SIG_IGN); /* a log that may not grow (ulimit -f) loses lines, as on a full disk */
     loops_count(serve);
     descriptors_raise(serve);
     conns_count(serve);
