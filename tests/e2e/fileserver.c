@@ -5,8 +5,8 @@
  *
  * check=1: only tells by its exit whether the back end can be had.
  * listing hidden symlinks no_precompressed (0 or 1), cache (bytes; -1: none), prefix, log, format,
- * loops, idle, sndbuf (bytes), listen, second (another root at /second), other (another root by another
- * application, on a port of its own that is printed next) */
+ * loops, idle, sndbuf (bytes), listen, second (another root at /second), other (another root by
+ * another application, on a port of its own that is printed next) */
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
