@@ -10,6 +10,7 @@
 #define S 1000000000ull
 
 enum { SYN_TRIES = 6, SYNACK_TRIES = 5 };
+enum { KEEP_IDLE_S = 7200, KEEP_INTERVAL_S = 75, KEEP_COUNT = 9 }; /* tcp(7) */
 
 static void syn_arrives(struct sim_event *event);
 static void synack_arrives(struct sim_event *event);
@@ -88,8 +89,12 @@ static struct sim_sock *child_new(struct sim_sock *listener, struct sim_sock *cl
     child->remote = client->local;
     child->remote_size = client->local_size;
     child->keepalive = listener->keepalive;
+    child->keep_idle_s = listener->keep_idle_s;
+    child->keep_interval_s = listener->keep_interval_s;
+    child->keep_count = listener->keep_count;
     child->user_timeout_ms = listener->user_timeout_ms;
     flows_new(client, child);
+    keep_start(child);
     return child;
 }
 
@@ -136,6 +141,7 @@ static void synack_arrives(struct sim_event *event)
     record("connected", sock->id, child->id, port_of(&sock->local));
     sock->state = SOCK_OPEN;
     sock->peer = NULL;
+    keep_start(sock);
     event_plan(&child->handshake, world.now_ns + packet_ns(sock->host, child->host), ack_arrives);
     sock_changed(sock, POLLIN | POLLOUT);
 }
@@ -190,6 +196,42 @@ void handshake_abandon(struct sim_sock *sock)
         return;
     child->listener->handshakes--;
     sock_forget(child);
+}
+
+static void keep_asks(struct sim_event *event)
+{
+    struct sim_sock *sock = weir_container(event, struct sim_sock, keep);
+    uint64_t idle_ns = (sock->keep_idle_s != 0 ? sock->keep_idle_s : KEEP_IDLE_S) * S;
+    uint64_t interval_ns =
+        (sock->keep_interval_s != 0 ? sock->keep_interval_s : KEEP_INTERVAL_S) * S;
+    uint32_t count = sock->keep_count != 0 ? sock->keep_count : KEEP_COUNT;
+    if (sock->state != SOCK_OPEN || sock->dead || sock->closed)
+        return;
+    if (world.now_ns < sock->heard_ns + idle_ns && sock->keep_tries == 0) {
+        event_plan(event, sock->heard_ns + idle_ns, keep_asks);
+        return;
+    }
+    if (hosts_reach(sock->host, sock->in->from)) { /* it answers; or its machine knows nothing */
+        if (sock->in->sender == NULL && !sock->in->fin_sent) {
+            failed(sock, ECONNRESET);
+            return;
+        }
+        sock->heard_ns = world.now_ns;
+        sock->keep_tries = 0;
+        event_plan(event, world.now_ns + idle_ns, keep_asks);
+    } else if (sock->keep_tries++ == count) {
+        failed(sock, ETIMEDOUT);
+    } else {
+        event_plan(event, world.now_ns + interval_ns, keep_asks);
+    }
+}
+
+void keep_start(struct sim_sock *sock)
+{
+    if (!sock->keepalive || sock->family == AF_UNIX)
+        return;
+    sock->heard_ns = world.now_ns;
+    event_plan(&sock->keep, world.now_ns + S, keep_asks);
 }
 
 /* What a fault makes of a connect: at once, or later. */

@@ -204,8 +204,10 @@ static void deliver(struct sim_event *event)
     }
     if (flow->fin_sent && flow->arrived == flow->sent && (size == 0 || chance(2) == 0))
         end_arrives(flow);
-    if (flow->receiver != NULL)
+    if (flow->receiver != NULL) {
+        flow->receiver->heard_ns = world.now_ns;
         sock_changed(flow->receiver, POLLIN);
+    }
     if (flow->sender != NULL)
         sock_room_changed(flow->sender);
     flow_plan(flow);

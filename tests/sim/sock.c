@@ -409,6 +409,7 @@ void sock_close(struct sim_sock *sock)
     sock->closed = true;
     event_cancel(&sock->handshake);
     event_cancel(&sock->room);
+    event_cancel(&sock->keep);
     entries_forget(sock);
     if (sock->bound)
         unbind(sock);
@@ -438,6 +439,7 @@ void sock_forget(struct sim_sock *sock)
     entries_forget(sock);
     event_cancel(&sock->handshake);
     event_cancel(&sock->room);
+    event_cancel(&sock->keep);
     if (sock->port_counted)
         sock->host->ports_used--;
     if (sock->bound)

@@ -45,8 +45,12 @@ struct sim_sock {
     socklen_t local_size, remote_size;
     bool bound, port_counted, reuseport, reuseaddr, linger_reset, keepalive, closed;
     uint32_t user_timeout_ms, send_room, receive_room;
-    int error; /* told once */
-    bool dead; /* reset, or ended by an error: nothing comes, nothing goes */
+    uint32_t keep_idle_s, keep_interval_s, keep_count; /* keepalive; 0: Linux's defaults */
+    struct sim_event keep;
+    uint32_t keep_tries;
+    uint64_t heard_ns; /* of the peer, last */
+    int error;         /* told once */
+    bool dead;         /* reset, or ended by an error: nothing comes, nothing goes */
     bool read_shut, write_shut;
     struct sim_flow *in, *out;
     /* a listener */
@@ -102,6 +106,8 @@ int tcp_connect(struct sim_sock *sock, const struct sockaddr *address, socklen_t
 int unix_connect(struct sim_sock *sock, const struct sockaddr *address, socklen_t size);
 /* The client is gone before the handshake was over. */
 void handshake_abandon(struct sim_sock *sock);
+/* From now on a silent peer is asked whether it is there (SO_KEEPALIVE, tcp(7)). */
+void keep_start(struct sim_sock *sock);
 extern struct sim_sock *sock_bound; /* all that have an address of their own */
 bool sock_same_name(const struct sim_sock *sock, const struct sockaddr *address, socklen_t size);
 unsigned port_of(const union sock_address *address);

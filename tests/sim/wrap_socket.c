@@ -353,6 +353,8 @@ static void set_socket_option(struct sim_sock *sock, int option, const void *val
         break;
     case SO_KEEPALIVE:
         sock->keepalive = number != 0;
+        if (sock->state == SOCK_OPEN)
+            keep_start(sock);
         break;
     case SO_SNDBUF:
         sock->send_room = number > LEAST_ROOM ? (uint32_t)number * 2 : 2;
@@ -369,6 +371,26 @@ static void set_socket_option(struct sim_sock *sock, int option, const void *val
     }
 }
 
+static void set_tcp_option(struct sim_sock *sock, int option, uint32_t number)
+{
+    switch (option) {
+    case TCP_USER_TIMEOUT:
+        sock->user_timeout_ms = number;
+        break;
+    case TCP_KEEPIDLE:
+        sock->keep_idle_s = number;
+        break;
+    case TCP_KEEPINTVL:
+        sock->keep_interval_s = number;
+        break;
+    case TCP_KEEPCNT:
+        sock->keep_count = number;
+        break;
+    default:
+        break;
+    }
+}
+
 int __wrap_setsockopt(int fd, int level, int option, const void *value, socklen_t size)
 {
     struct sim_sock *sock = sock_of(fd);
@@ -376,8 +398,8 @@ int __wrap_setsockopt(int fd, int level, int option, const void *value, socklen_
         return -1;
     if (level == SOL_SOCKET && size >= sizeof(int))
         set_socket_option(sock, option, value);
-    else if (level == IPPROTO_TCP && option == TCP_USER_TIMEOUT)
-        sock->user_timeout_ms = *(const uint32_t *)value;
+    else if (level == IPPROTO_TCP && size >= sizeof(int))
+        set_tcp_option(sock, option, *(const uint32_t *)value);
     return 0;
 }
 

@@ -138,14 +138,43 @@ static void clock_told(weir_timer *timer, void *arg)
 
 static void clock_start(struct clock *clock)
 {
-    enum { FAR_NS = 400000000 };
+    enum { NEAR_NS = 400000000 };
     bool precise = sim_chance(1, 3);
-    clock->due = weir_after(sim_size(FAR_NS));
+    clock->due = weir_after(sim_size(NEAR_NS));
     clock->started = true;
     if (precise)
         weir_timer_start_precise(&clock->timer, clock->due, clock_told, clock);
     else
         weir_timer_start(&clock->timer, clock->due, clock_told, clock);
+}
+
+/* A timer of days: further than the wheel reaches at once. */
+static void far_told(weir_timer *timer, void *arg)
+{
+    struct clock *clock = arg;
+    sim_check(weir_now() >= clock->due, "a far timer fired early");
+    sim_check(weir_now() - clock->due < WEIR_S || !sim_quiet(), "a far timer fired late");
+    clock->started = false;
+    weir_loop_stop(clock->place->loop);
+}
+
+static int live_long(void *arg)
+{
+    enum { DAYS = 40, DAY_S = 86400 };
+    struct place place = {0};
+    struct clock clock = {.place = &place};
+    int result = weir_loop_new(&place.loop, NULL);
+    if (result < 0)
+        return 1;
+    weir_loop *former = weir_loop_enter(place.loop);
+    clock.due = weir_after(sim_size(DAYS * DAY_S) * WEIR_S + sim_random(WEIR_S));
+    clock.started = true;
+    weir_timer_start(&clock.timer, clock.due, far_told, &clock);
+    weir_loop_enter(former);
+    result = weir_loop_run(place.loop);
+    sim_check(!clock.started, "the loop ended before its timer");
+    weir_loop_free(place.loop);
+    return result;
 }
 
 /* --- life ------------------------------------------------------------------------------------- */
@@ -267,10 +296,12 @@ static int live(void *arg)
 
 static void run(void)
 {
-    sim_host *host = sim_host_new("house", "10.0.0.1", live, NULL);
+    bool longs = sim_chance(1, 8);
+    sim_host *host = sim_host_new("house", "10.0.0.1", longs ? live_long : live, NULL);
     sim_host_start(host);
-    sim_check(sim_host_wait(host, 900 * WEIR_S), "the loops have not ended");
+    sim_check(sim_host_wait(host, longs ? WEIR_NEVER : 900 * WEIR_S), "the loops have not ended");
     sim_check(!sim_quiet() || sim_host_result(host) == 0, "the loops did not begin");
 }
 
-SIM_PROGRAM(loops, .what = "posts, timers and polls on several loops of a process", .run = run);
+SIM_PROGRAM(loops, .what = "posts, timers and polls on several loops of a process", .run = run,
+            .limit_ns = 100ull * 86400 * WEIR_S);
