@@ -37,6 +37,11 @@ static void leave_consumer(weir_loop *loop, struct conn *c)
         pipe_closed(loop, c);
 }
 
+bool conn_is_reset(int error)
+{
+    return error == -ECONNRESET || error == -EPIPE || error == -ECONNABORTED;
+}
+
 void conn_fail(weir_loop *loop, struct conn *c, enum weir_why why, int error)
 {
     if (c->phase >= CONN_STOPPING)

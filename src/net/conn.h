@@ -304,6 +304,9 @@ struct busy *conn_busy(struct net *net, struct conn *c); /* NULL: out of memory 
 void conn_busy_tidy(struct net *net, struct conn *c);    /* gives it back when not needed */
 
 /* close.c: the one way out. The first cause is kept. */
+/* Whether it was the peer's reset, however it is told: a receive gets EPIPE for one that comes
+ * behind the peer's end (tcp_reset in the kernel). */
+bool conn_is_reset(int error);
 void conn_fail(weir_loop *loop, struct conn *c, enum weir_why why, int error);
 void conn_fail_deadline(weir_loop *loop, struct conn *c, enum weir_deadline which);
 void conn_close(weir_loop *loop, struct conn *c);

@@ -40,8 +40,7 @@ static void send_failed(weir_loop *loop, struct conn *c, int error)
      * behind it. */
     if ((conn_flags(c) & CONN_ERROR_HELD) != 0)
         error = c->error;
-    bool reset = error == -EPIPE || error == -ECONNRESET || error == -ECONNABORTED;
-    conn_fail(loop, c, reset ? WEIR_WHY_PEER_RESET : WEIR_WHY_ERROR, error);
+    conn_fail(loop, c, conn_is_reset(error) ? WEIR_WHY_PEER_RESET : WEIR_WHY_ERROR, error);
 }
 
 /* The back end did not begin it. Out of room or memory is no reason to end a connection (K11). */

@@ -215,7 +215,7 @@ static void input_error(weir_loop *loop, struct conn *c, int error)
         conn_flags(c) |= CONN_ERROR_HELD;
         return;
     }
-    conn_fail(loop, c, error == -ECONNRESET ? WEIR_WHY_PEER_RESET : WEIR_WHY_ERROR, error);
+    conn_fail(loop, c, conn_is_reset(error) ? WEIR_WHY_PEER_RESET : WEIR_WHY_ERROR, error);
 }
 
 /* No receive block was left. Who was armed from the line comes back to its front, in order. */
