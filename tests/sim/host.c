@@ -284,6 +284,14 @@ const char *sim_host_name(const sim_host *host)
     return host->name;
 }
 
+void sim_host_limits(sim_host *host, unsigned ports, unsigned descriptors)
+{
+    if (ports != 0)
+        host->ports_limit = ports;
+    if (descriptors != 0)
+        host->files_limit = descriptors < HOST_FILES ? descriptors : HOST_FILES;
+}
+
 void sim_host_each_turn(sim_host *host, void (*fn)(weir_loop *loop, void *arg), void *arg)
 {
     host->each_turn = fn;

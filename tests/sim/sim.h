@@ -103,6 +103,9 @@ const char *sim_host_name(const sim_host *host);
  * every turn. It may look, and must change nothing. One a host. */
 void sim_host_each_turn(sim_host *host, void (*fn)(weir_loop *loop, void *arg), void *arg);
 
+/* How many local ports and descriptors it has (0: as many as usual). Before it is started. */
+void sim_host_limits(sim_host *host, unsigned ports, unsigned descriptors);
+
 /* Cuts the network between two hosts (NULL: every other host): nothing gets through, silently, in
  * either direction; or heals it. */
 void sim_net_cut(sim_host *a, sim_host *b, bool cut);
