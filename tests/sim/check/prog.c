@@ -173,6 +173,13 @@ void prog_wait(sim_host *host, uint64_t ns)
               sim_host_name(host), (unsigned long long)(ns / WEIR_MS));
 }
 
+void prog_kill(struct check *check, sim_host *host, enum sim_kill how)
+{
+    if (!prog_real()) /* there it ends in order: a thread cannot be killed */
+        check_killed(check, host);
+    sim_host_kill(host, how);
+}
+
 void prog_end(sim_host *host)
 {
     sim_host_signal(host, SIGTERM);

@@ -34,6 +34,8 @@ sim_host *prog_host(const char *name, unsigned number, int (*main)(void *arg), v
 void prog_start(sim_host *host, const bool *ready);
 /* Waits for hosts that end by themselves; fails when one does not. */
 void prog_wait(sim_host *host, uint64_t ns);
+/* Kills a host; what it owes is forgiven. */
+void prog_kill(struct check *check, sim_host *host, enum sim_kill how);
 /* Ends a server in order, by SIGTERM. */
 void prog_end(sim_host *host);
 /* On a real kernel: what is timed there is judged by nobody. */

@@ -9,7 +9,7 @@ enum { PORT = 7000, CLIENT_HOSTS = 3 };
 
 struct echo {
     struct check *check;
-    bool ready, patient;
+    bool ready, patient, crowded;
     char url[64];
     unsigned whole, parts; /* clients that got everything, or less */
     struct echo_host {
@@ -147,6 +147,10 @@ static int server_main(void *arg)
         return 1;
     struct check_side *side = check_side_new(cl, "echo");
     prog_service(&side->service, &options, run->patient);
+    if (sim_chance(1, 4)) { /* some wait in the queue of the listener */
+        side->service.conns_max = 1 + (uint32_t)sim_size(8);
+        run->crowded = true;
+    }
     side->hello = true;
     side->note = run;
     side->open = served_open;
@@ -266,7 +270,7 @@ static void client_close(struct check_conn *cc)
         run->whole++;
     else
         run->parts++;
-    sim_check(whole || !run->patient || c->goodbye != FINISH || sim_can_break() ||
+    sim_check(whole || !run->patient || c->goodbye != FINISH || sim_can_break() || run->crowded ||
                   sim_fault_on(SIM_FAULT_NO_MEMORY),
               "echo.whole: all of %llu bytes came back; %llu (reason %d, %s)",
               (unsigned long long)stream_total(&cc->out), (unsigned long long)cc->received,
@@ -337,6 +341,42 @@ static int client_main(void *arg)
     return 0;
 }
 
+/* --- at the end: whoever comes when nothing fails any more is served ------------------------- */
+
+static void probe_open(struct check_conn *cc)
+{
+    sim_check(check_hello(cc) >= 0 && check_send_bytes(cc, "who is there?", 13) >= 0,
+              "progress.probe: a client that may send; it may not");
+    check_finish(cc);
+}
+
+static void probe_close(struct check_conn *cc)
+{
+    sim_check(
+        cc->received == stream_total(&cc->out),
+        "progress.probe: a server that serves when nothing fails; after %llu bytes reason %d, "
+        "%s",
+        (unsigned long long)cc->received, cc->end.why, weir_error_name(cc->end.error));
+    prog_stop(cc->side->cl);
+}
+
+static int probe_main(void *arg)
+{
+    struct echo *run = arg;
+    int error;
+    struct check_loop *cl = prog_loop(run->check, NULL);
+    sim_check(cl != NULL, "progress.probe: a loop; none");
+    struct check_side *side = check_side_new(cl, "probe");
+    side->open = probe_open;
+    side->close = probe_close;
+    prog_enter(cl);
+    sim_check(check_connect(side, run->url, NULL, &error) != NULL,
+              "progress.probe: a connect begins; %s", weir_error_name(error));
+    prog_leave();
+    prog_run(cl);
+    return 0;
+}
+
 static void run(void)
 {
     struct echo *run = calloc(1, sizeof *run);
@@ -357,6 +397,12 @@ static void run(void)
     sim_faults_stop();
     for (unsigned i = 0; i < count; i++)
         prog_wait(hosts[i], 3000 * WEIR_S);
+    if (run->patient) {
+        sim_sleep(5 * WEIR_S); /* a listener that backs off comes back */
+        sim_host *probe = prog_host("probe", 9, probe_main, run);
+        sim_host_start(probe);
+        prog_wait(probe, 600 * WEIR_S);
+    }
     prog_end(server);
     sim_note("%u clients got everything back, %u less", run->whole, run->parts);
     check_end(run->check);

@@ -329,7 +329,7 @@ int main(int argc, char **argv)
     uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 1;
     uint64_t count = argc > 3 ? strtoull(argv[3], NULL, 0) : 10;
     real.trace = getenv("SIM_TRACE") != NULL;
-    real.net = (unsigned)getpid();
+    real.net = (unsigned)getpid() * 61; /* what another has just left may be taken for a while */
     pthread_mutex_lock(&real.lock);
     for (const struct sim_program *const *p = __start_sim_programs; p < __stop_sim_programs; p++) {
         if (strcmp(name, "all") != 0 && strcmp(name, (*p)->name) != 0)

@@ -1,6 +1,6 @@
 # The simulated programs on the back ends of this kernel: a few seeds each.
 file(GLOB real_sources CONFIGURE_DEPENDS sim/real/*.c sim/check/*.c sim/programs/*.c)
-list(FILTER real_sources EXCLUDE REGEX "/selftest\\.c$")
+list(FILTER real_sources EXCLUDE REGEX "/(selftest|shapes|loops)\\.c$")
 add_executable(sim.real ${real_sources})
 target_include_directories(sim.real PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
 target_link_libraries(sim.real PRIVATE weir_objects)
