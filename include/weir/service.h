@@ -18,10 +18,14 @@ enum weir_read_on {
     WEIR_READ_ALWAYS
 };
 
-enum weir_overload {                      /* at the limit of connections */
-                     WEIR_OVERLOAD_LEAVE, /* default: left in the backlog */
-                     WEIR_OVERLOAD_RESET, /* accepted and reset */
-                     WEIR_OVERLOAD_ANSWER /* accepted, answered with .overload_answer, closed */
+/* What becomes of a client at the limit of connections, which is never passed but by those who wait
+ * in the queue of a listener that is being closed: they are served. */
+enum weir_overload {
+    WEIR_OVERLOAD_LEAVE, /* default: left in the backlog. The kernel may have accepted some when the
+                          * limit is reached, and in shape acceptor the one that accepts does not
+                          * know the others' limits: these are reset */
+    WEIR_OVERLOAD_RESET, /* accepted and reset */
+    WEIR_OVERLOAD_ANSWER /* accepted, answered with .overload_answer, closed */
 };
 
 /* Zero means the default everywhere; times are milliseconds; WEIR_OFF turns a deadline off. */

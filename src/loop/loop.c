@@ -151,13 +151,20 @@ void loop_ready_run(weir_loop *loop)
     }
 }
 
+/* When the loop has something to do of which the kernel will not tell. */
+static weir_time due_next(const weir_loop *loop)
+{
+    weir_time due = loop_timers_due(loop), again = loop->now_ns + WEIR_MS;
+    return loop->cancels_owed && again < due ? again : due;
+}
+
 static int64_t sleep_ns(weir_loop *loop, weir_time deadline)
 {
-    weir_time due = loop_timers_due(loop);
+    weir_time due = due_next(loop);
     if (deadline < due)
         due = deadline;
-    if (due <= loop->now_ns || loop->ops_cancels_owed != 0 ||
-        (loop->net_busy != NULL && loop->net_busy(loop)) || !list_empty(&loop->ready) ||
+    if (due <= loop->now_ns || (loop->net_busy != NULL && loop->net_busy(loop)) ||
+        !list_empty(&loop->ready) ||
         atomic_load_explicit(&loop->signals_pending, memory_order_relaxed) != 0)
         return 0;
     if (due == WEIR_NEVER)
@@ -216,6 +223,8 @@ int weir_loop_turn(weir_loop *loop, weir_time deadline)
     weir_loop *former = loop_enter(loop);
     loop->in_turn = true;
     turn_wait(loop, deadline);
+    if (loop->cancels_owed)
+        loop_cancels_run(loop);
     loop->turn_handled_from_ns = loop->now_ns;
     if (loop->turn_ended_ns != 0 && loop->now_ns > loop->turn_ended_ns)
         loop->counters.waited_ns += loop->now_ns - loop->turn_ended_ns;
@@ -236,8 +245,6 @@ int weir_loop_turn(weir_loop *loop, weir_time deadline)
     loop_ready_run(loop);
     if (loop->net_turn != NULL)
         loop->net_turn(loop);
-    if (loop->ops_cancels_owed != 0)
-        loop_ops_cancel_again(loop);
     loop->counters.turns++;
     stall_check(loop);
     if (loop->embedded)
@@ -284,8 +291,6 @@ static bool drain_operations(weir_loop *loop)
             canceled = true;
             loop_files_cancel(loop);
         }
-        if (loop->ops_cancels_owed != 0)
-            loop_ops_cancel_again(loop);
         loop->io->ops->wait(loop->io, (int64_t)WEIR_MS * 5);
         loop_clock(loop);
         while (loop->io->ops->next(loop->io, &event) != 0)
@@ -294,6 +299,8 @@ static bool drain_operations(weir_loop *loop)
          * operations for ever. */
         if (loop->net_turn != NULL)
             loop->net_turn(loop);
+        if (loop->cancels_owed)
+            loop_cancels_run(loop);
         waited_ns = weir__clock_now_ns() - began_ns;
     }
     return loop->io->ops->in_flight(loop->io) == 0;
@@ -369,7 +376,7 @@ int weir_loop_after_fork(weir_loop *loop)
     atomic_store(&loop->owner, 0);
     atomic_store(&loop->signals_pending, 0);
     atomic_store(&loop->stopping, false);
-    loop->embedded = false;
+    loop->embedded = loop->cancels_owed = false;
     mpsc_init(&loop->posts, loop->options.posts_max, loop->options.posts_max_bytes);
     loop_clock(loop);
     loop_timers_init(loop);
@@ -398,9 +405,9 @@ weir_time weir_loop_due(const weir_loop *loop)
     if (loop == NULL)
         return WEIR_NEVER;
     if ((loop->net_busy != NULL && loop->net_busy((weir_loop *)(uintptr_t)loop)) ||
-        !list_empty(&loop->ready) || loop->ops_cancels_owed != 0)
+        !list_empty(&loop->ready))
         return 0;
-    return loop_timers_due(loop);
+    return due_next(loop);
 }
 
 weir_loop *weir_loop_enter(weir_loop *loop)

@@ -59,25 +59,26 @@ struct weir_loop {
     uint64_t epoch_ns;   /* now_ms counts from here */
     struct loop_hooks hooks[LOOP_OWNERS];
     struct wheel wheel;
-    struct list ready;                   /* struct loop_ready */
-    struct memory memory;                /* chunks of output queues and held input */
-    struct net *net;                     /* NULL until something listens or connects */
-    void (*net_turn)(weir_loop *loop);   /* flushes and deferred work of net/, once a turn */
-    void (*net_stop)(weir_loop *loop);   /* ends everything of net/; for weir_loop_free */
-    bool (*net_busy)(weir_loop *loop);   /* has deferred work: do not sleep */
-    void (*net_forked)(weir_loop *loop); /* in the child: closes descriptors, forgets the rest */
-    struct http_shared *http;            /* NULL until something is served */
-    struct co_pool *coroutines;          /* NULL until one is needed */
+    struct list ready;                    /* struct loop_ready */
+    struct memory memory;                 /* chunks of output queues and held input */
+    struct net *net;                      /* NULL until something listens or connects */
+    void (*net_turn)(weir_loop *loop);    /* flushes and deferred work of net/, once a turn */
+    void (*net_stop)(weir_loop *loop);    /* ends everything of net/; for weir_loop_free */
+    bool (*net_busy)(weir_loop *loop);    /* has deferred work: do not sleep */
+    void (*net_forked)(weir_loop *loop);  /* in the child: closes descriptors, forgets the rest */
+    void (*net_cancels)(weir_loop *loop); /* asks again for cancels that found no room */
+    struct http_shared *http;             /* NULL until something is served */
+    struct co_pool *coroutines;           /* NULL until one is needed */
     void (*coroutines_stop)(weir_loop *loop);
     bool coroutines_ending;           /* every wait is canceled */
     struct slab ops;                  /* struct loop_op */
-    uint32_t ops_cancels_owed;        /* of them, to be canceled in the next turn */
     struct loop_pending *timers_root; /* precise timers: a pairing heap */
     struct list signals;              /* struct weir_watch of weir_signal */
     _Atomic uint64_t signals_pending;
     struct mpsc posts;
     _Atomic bool stopping;
     bool in_turn;
+    bool cancels_owed;  /* the back end had no room to be asked: again in a millisecond */
     bool embedded;      /* a host sleeps for it: weir_loop_fd */
     uint32_t fork_mark; /* as it was when the loop was made */
     uint64_t turn_handled_from_ns, turn_ended_ns;
@@ -166,8 +167,8 @@ struct loop_op {
     struct io_fd fd;
     uint32_t kind; /* enum io_op: POLL or FILE */
     uint32_t slot;
-    bool canceled, in_flight;
-    bool cancel_owed; /* the back end had no room for the cancel */
+    bool canceled, cancel_asked; /* nobody wants it any more; and the back end knows */
+    bool in_flight;
     void *arg;
     union {
         weir_watch *watch;
@@ -182,8 +183,8 @@ int loop_ops_init(weir_loop *loop);
 void loop_ops_end(weir_loop *loop);
 /* Cancels the polls that nobody has: their watches see nothing more. */
 void loop_ops_abandon(weir_loop *loop);
-/* Asks again for the cancels for which the back end had no room. */
-void loop_ops_cancel_again(weir_loop *loop);
+/* Asks again for what the back end had no room for. */
+void loop_cancels_run(weir_loop *loop);
 /* Asks for the end of every file operation. */
 void loop_files_cancel(weir_loop *loop);
 /* weir_loop_free, which says what came of it: WEIR_ETIMEDOUT when something did not end in time; it

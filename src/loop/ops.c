@@ -84,6 +84,27 @@ void loop_ops_end(weir_loop *loop)
     slab_free(&loop->ops);
 }
 
+/* Asks for the end of an operation; where the back end has no room to ask, again in a while. */
+static void op_cancel(weir_loop *loop, struct loop_op *op)
+{
+    op->canceled = true;
+    int result = loop->io->ops->cancel(loop->io, &op->fd, op_token(op));
+    op->cancel_asked = result != -ENOMEM && result != -ENOBUFS;
+    loop->cancels_owed |= !op->cancel_asked;
+}
+
+void loop_cancels_run(weir_loop *loop)
+{
+    loop->cancels_owed = false;
+    for (uint32_t slot = 0; slot < loop->ops.chunk_count << loop->ops.chunk_records_log2; slot++) {
+        struct loop_op *op = slab_at(&loop->ops, slot);
+        if (slab_living(&loop->ops, slot) && op->canceled && !op->cancel_asked)
+            op_cancel(loop, op);
+    }
+    if (loop->net_cancels != NULL)
+        loop->net_cancels(loop);
+}
+
 int loop_file_start(weir_loop *loop, const struct io_file *file, loop_file_fn *fn, void *arg,
                     uint64_t *token)
 {
@@ -108,25 +129,6 @@ void loop_file_cancel(weir_loop *loop, uint64_t token)
     struct io_fd *fd = op_find(loop, token);
     if (fd != NULL) /* without room to ask it is done to its end, which is right too */
         loop->io->ops->cancel(loop->io, fd, token);
-}
-
-/* Where the back end has no room to ask, it is asked again in the next turn: the record lives until
- * the operation's end has come. */
-static void op_cancel(weir_loop *loop, struct loop_op *op)
-{
-    int result = loop->io->ops->cancel(loop->io, &op->fd, op_token(op));
-    op->cancel_owed = result == -ENOMEM || result == -ENOBUFS;
-    loop->ops_cancels_owed += op->cancel_owed;
-}
-
-void loop_ops_cancel_again(weir_loop *loop)
-{
-    loop->ops_cancels_owed = 0;
-    for (uint32_t slot = 0; slot < loop->ops.chunk_count << loop->ops.chunk_records_log2; slot++) {
-        struct loop_op *op = slab_at(&loop->ops, slot);
-        if (slab_living(&loop->ops, slot) && op->cancel_owed)
-            op_cancel(loop, op);
-    }
 }
 
 int weir_poll(weir_watch *memory, int fd, int events, weir_poll_fn *fn, void *arg)
@@ -169,9 +171,7 @@ void weir_watch_cancel(weir_watch *memory)
         loop_signal_unwatch(loop, watch->signal_number);
         return;
     }
-    struct loop_op *op = slab_at(&loop->ops, watch->slot);
-    op->canceled = true;
-    op_cancel(loop, op);
+    op_cancel(loop, slab_at(&loop->ops, watch->slot));
 }
 
 /* Polls that nobody canceled are canceled here; their watches see nothing more. */
@@ -181,7 +181,6 @@ void loop_ops_abandon(weir_loop *loop)
         struct loop_op *op = slab_at(&loop->ops, slot);
         if (!slab_living(&loop->ops, slot) || op->kind != IO_OP_POLL || op->canceled)
             continue;
-        op->canceled = true;
         weir_watch_cancel(op->watch);
     }
 }

@@ -19,7 +19,8 @@ static void handed_arrived(weir_loop *loop, struct loop_mail *mail)
     if (loop->net->stopping)
         close(handed->fd);
     else
-        listener_adopt(loop, handed->target->services[handed->service], handed->fd, false);
+        listener_adopt(loop, handed->target->services[handed->service], handed->fd, false,
+                       loop->net->draining);
     atomic_fetch_sub_explicit(&loop->load, 1, memory_order_relaxed); /* it counts itself now */
     weir__free(handed);
 }

@@ -443,8 +443,9 @@ extern const struct consumer consumer_events, consumer_frames;
 /* listener.c */
 int listeners_init(struct net *net);
 void listeners_stop(weir_loop *loop);
-/* Serves a descriptor that was accepted here or by another loop. */
-void listener_adopt(weir_loop *loop, struct service *service, int fd, bool direct);
+/* Serves a descriptor that was accepted here or by another loop, or refuses it (K19). `last`: it
+ * comes from the queue of a listener that is being closed, and is served beyond the limit. */
+void listener_adopt(weir_loop *loop, struct service *service, int fd, bool direct, bool last);
 void listeners_room(weir_loop *loop, struct service *service); /* a connection left: accept again */
 void listeners_unclosed(weir_loop *loop); /* closes what could not be closed before */
 void listeners_hold(weir_loop *loop);     /* accepting stops until listeners_room */

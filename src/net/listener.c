@@ -57,16 +57,18 @@ static bool listener_full(const struct net *net, const struct service *service)
 }
 
 /* Whether more could be accepted at once than there is room for: a multishot accept takes all that
- * waits in the queue. Then they come one by one. */
+ * waits in the queue. Then they come one by one, so that the others stay in the queue. */
 static bool near_limit(const struct net *net, const struct service *service)
 {
-    enum { BACKLOG = 4096 };
-    uint32_t backlog = service->config.socket.backlog;
+    enum { BACKLOG = 4096, QUEUES = 2 }; /* one is taken, another fills up meanwhile */
+    uint64_t backlog = service->config.socket.backlog;
     uint32_t served = service->conns - service->refusing, most = service->config.conns_max;
     uint32_t room = served < most ? most - served : 0;
     uint32_t records = net->conns.limit - net->conns.used;
+    if (service->config.overload != WEIR_OVERLOAD_LEAVE) /* who is beyond it is refused */
+        return service->config.accept_rate != 0;
     return service->config.accept_rate != 0 ||
-           (records < room ? records : room) <= (backlog != 0 ? backlog : BACKLOG);
+           (records < room ? records : room) <= QUEUES * (backlog != 0 ? backlog : BACKLOG);
 }
 
 static int32_t rate_burst(uint32_t rate)
@@ -97,9 +99,20 @@ static void listener_cancel(weir_loop *loop, struct listener *l)
     if (!l->armed || l->canceled)
         return;
     int result = loop->io->ops->cancel(loop->io, &l->fd, listener_token(l, IO_OP_ACCEPT));
-    /* Where the back end has no room to ask it is asked again: at the next connection, or soon by
-     * listener_close, which cannot end without the answer. */
-    l->canceled = result != -ENOMEM && result != -ENOBUFS;
+    l->cancel_owed = result == -ENOMEM || result == -ENOBUFS;
+    l->canceled = !l->cancel_owed;
+    loop->cancels_owed |= l->cancel_owed;
+}
+
+static void cancel_again(weir_loop *loop, struct listener *l, void *arg)
+{
+    if (l->cancel_owed)
+        listener_cancel(loop, l);
+}
+
+void listeners_cancel_again(weir_loop *loop)
+{
+    listeners_each(loop->net, cancel_again, NULL);
 }
 
 static void listener_wait(weir_loop *loop, struct listener *l, uint32_t ms)
@@ -170,14 +183,15 @@ void listeners_unclosed(weir_loop *loop)
         net->unclosed_count--;
 }
 
-void listener_adopt(weir_loop *loop, struct service *service, int fd, bool direct)
+void listener_adopt(weir_loop *loop, struct service *service, int fd, bool direct, bool last)
 {
     struct net *net = loop->net;
-    bool full = listener_full(net, service);
+    bool full =
+        listener_full(net, service) && !(last && service->config.overload == WEIR_OVERLOAD_LEAVE);
     bool answer = full && service->config.overload == WEIR_OVERLOAD_ANSWER &&
                   service->refusing < LIMIT_REFUSALS_MAX;
     struct conn *c = NULL;
-    if (!full || answer || service->config.overload == WEIR_OVERLOAD_LEAVE)
+    if (!full || answer)
         c = conn_new(net, service, fd, direct, false);
     if (c == NULL) {
         service->counts.refused_limit++;
@@ -262,6 +276,26 @@ static void queue_drain(weir_loop *loop, struct listener *l)
     }
 }
 
+static void full_each(weir_loop *loop, struct listener *l, void *arg)
+{
+    if (l->service->config.overload == WEIR_OVERLOAD_LEAVE && !l->stopping &&
+        listener_full(loop->net, l->service))
+        listener_cancel(loop, l);
+}
+
+/* At the limit nobody accepts; close to it, one by one: the listener starts anew when the multishot
+ * accept has ended. */
+static void limit_check(weir_loop *loop, struct listener *l)
+{
+    struct net *net = loop->net;
+    struct service *service = l->service;
+    if (listener_full(net, service))
+        listeners_each(net, full_each, NULL);
+    else if (l->armed && !loop->io->eager && (l->fd.flags & IO_FD_ONCE) == 0 &&
+             near_limit(net, service))
+        listener_cancel(loop, l);
+}
+
 static void accepted(weir_loop *loop, struct listener *l, int fd, bool direct)
 {
     if (loop->net->stopping) { /* whom it would be handed to may be gone */
@@ -284,9 +318,9 @@ static void accepted(weir_loop *loop, struct listener *l, int fd, bool direct)
     if (l->hand != NULL)
         l->hand(l->hand_arg, l, fd);
     else
-        listener_adopt(loop, l->service, fd, direct);
-    if (l->service->config.overload == WEIR_OVERLOAD_LEAVE && listener_full(loop->net, l->service))
-        listener_cancel(loop, l);
+        listener_adopt(loop, l->service, fd, direct, l->stopping);
+    if (l->service->config.overload == WEIR_OVERLOAD_LEAVE && !l->stopping)
+        limit_check(loop, l);
 }
 
 static void listener_end(weir_loop *loop, struct listener *l)
@@ -304,15 +338,13 @@ void listener_event(weir_loop *loop, const struct io_event *event)
         return;
     }
     if ((event->flags & IO_MORE) == 0)
-        l->armed = l->canceled = false;
+        l->armed = l->canceled = l->cancel_owed = false;
     if (event->result >= 0)
         accepted(loop, l, event->result, loop->io->direct);
     else
         accept_failed(loop, l, event->result);
     if (l->closing && !l->armed)
         listener_end(loop, l);
-    else if (l->armed && (l->closing || l->waiting || loop->net->over_budget))
-        listener_cancel(loop, l);
     else
         listener_start(loop, l);
     loop_ready_run(loop);
@@ -324,11 +356,6 @@ static void listener_close(weir_loop *loop, struct listener *l)
     l->closing = true;
     if (l->armed) {
         listener_cancel(loop, l);
-        if (!l->canceled) {
-            wheel_cancel(&loop->wheel, &l->timer);
-            l->timer.tag = LOOP_OWNER_LISTENER;
-            wheel_start(&loop->wheel, &l->timer, loop->now_ms + 1);
-        }
     } else if (loop->net->stopping || !l->started) {
         listener_free(loop, l);
     } else { /* who waits in the queue is served, but not within a verb (K3) */

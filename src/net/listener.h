@@ -12,6 +12,7 @@ struct listener {
     struct service *service;
     uint32_t slot;
     bool armed, canceled, stopping, waiting;
+    bool cancel_owed;   /* the back end had no room to be asked */
     bool started;       /* asked for connections: some may wait in its queue */
     bool apply_options; /* accepted sockets do not inherit them */
     bool owns_file;
@@ -34,6 +35,8 @@ struct listener *listener_new(struct net *net, struct service *service, const we
 void listener_start(weir_loop *loop, struct listener *l);
 /* Stops accepting; what the kernel had accepted is still served. Freed when done. */
 void listener_stop(weir_loop *loop, struct listener *l);
+/* Asks again for the cancels that the back end had no room for. */
+void listeners_cancel_again(weir_loop *loop);
 void listeners_each(struct net *net, void (*fn)(weir_loop *loop, struct listener *l, void *arg),
                     void *arg);
 /* Listens on all addresses of a service; all or none. *first: slot of the first. */

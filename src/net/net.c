@@ -85,6 +85,7 @@ static void net_free(weir_loop *loop)
     loop->net_stop = NULL;
     loop->net_busy = NULL;
     loop->net_forked = NULL;
+    loop->net_cancels = NULL;
     loop->hooks[LOOP_OWNER_CONN] = loop->hooks[LOOP_OWNER_LISTENER] = (struct loop_hooks){0};
     weir__free(net);
 }
@@ -120,6 +121,8 @@ bool net_end(weir_loop *loop)
             loop->hooks[IO_TOKEN_OWNER(event.token) % LOOP_OWNERS].event(loop, &event);
         loop_ready_run(loop);
         net_turn(loop);
+        if (loop->cancels_owed)
+            loop_cancels_run(loop);
     }
     return true;
 }
@@ -152,6 +155,7 @@ static void net_forked(weir_loop *loop)
     loop->net_stop = NULL;
     loop->net_busy = NULL;
     loop->net_forked = NULL;
+    loop->net_cancels = NULL;
 }
 
 static int net_fill(struct net *net)
@@ -193,6 +197,7 @@ int net_of(weir_loop *loop, struct net **out)
     loop->net_stop = net_stop;
     loop->net_busy = net_busy;
     loop->net_forked = net_forked;
+    loop->net_cancels = listeners_cancel_again;
     loop->hooks[LOOP_OWNER_CONN] =
         (struct loop_hooks){.event = conn_event, .timer = conn_event_timer, .find = conn_find};
     loop->hooks[LOOP_OWNER_LISTENER] = (struct loop_hooks){

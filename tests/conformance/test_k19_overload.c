@@ -139,6 +139,79 @@ static void k19_the_loops_own_limit(void **state)
     world_end(w);
 }
 
+/* A multishot accept takes all that waits: near the limit it must not, or the limit is passed by a
+ * burst. */
+static void k19_a_burst_at_the_limit(void **state)
+{
+    enum { MOST = 200, BACKLOG = 60, BURSTS = 4 };
+    struct world *w = world_open(NULL);
+    struct side *s = side_new(w);
+    struct peer *all[BURSTS * BACKLOG];
+    int count = 0;
+    s->data = do_echo;
+    s->service.conns_max = MOST;
+    s->service.socket.backlog = BACKLOG;
+    side_listen(s, NULL);
+    for (int burst = 0; burst < BURSTS; burst++) {
+        for (int i = 0; i < BACKLOG; i++)
+            all[count++] = peer_start(s);
+        unsigned wanted = count < MOST ? (unsigned)count : MOST;
+        UNTIL(w, s->opened >= wanted);
+        world_run_ms(w, 20);
+        assert_int_equal(s->opened, wanted);
+    }
+    for (int i = 0; i < count; i++) {
+        assert_false(all[i]->ended);
+        peer_close(all[i]);
+    }
+    UNTIL(w, s->closed == BURSTS * BACKLOG); /* those who had waited were served */
+    world_end(w);
+}
+
+static struct peer *connect_abstract(struct world *w, const char *name)
+{
+    weir_address address;
+    assert_int_equal(weir_address_parse(name, &address, NULL), 0);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address.socket, address.socket_size), 0);
+    assert_int_equal(send(fd, "x", 1, MSG_NOSIGNAL), 1);
+    return peer_of(w, fd);
+}
+
+/* Each of a service's listeners accepts for itself, and all of them up to one limit. */
+static void k19_two_listeners_have_one_limit(void **state)
+{
+    struct world *w = world_open(NULL);
+    struct side *s = side_new(w);
+    struct peer *all[2 * CLIENTS];
+    char names[2][64], both[130];
+    for (int i = 0; i < 2; i++)
+        snprintf(names[i], sizeof names[i], "unix:@weir-k19-%d-%d", (int)getpid(), i);
+    snprintf(both, sizeof both, "%s %s", names[0], names[1]);
+    s->data = do_echo;
+    s->service.conns_max = LIMIT;
+    side_listen(s, both);
+    for (int i = 0; i < 2 * CLIENTS; i++)
+        all[i] = connect_abstract(w, names[i % 2]);
+    int served = 0, reset = 0;
+    uint64_t until_ns = now_ns() + 5 * WEIR_S;
+    while (served + reset < 2 * CLIENTS) {
+        assert_true(now_ns() < until_ns);
+        world_turn(w);
+        assert_true(s->opened <= LIMIT);
+        for (int i = 0; i < 2 * CLIENTS; i++) {
+            if (all[i] == NULL || (all[i]->received == 0 && !all[i]->ended))
+                continue;
+            served += all[i]->received == 1;
+            reset += all[i]->received == 0;
+            peer_close(all[i]); /* the next one's turn */
+            all[i] = NULL;
+        }
+    }
+    assert_true(served > CLIENTS);
+    world_end(w);
+}
+
 /* 100 a second: the first tenth of a second's worth may come at once. */
 static void k19_accept_rate(void **state)
 {
@@ -162,4 +235,5 @@ static void k19_accept_rate(void **state)
 }
 
 K_MAIN(T(k19_left_in_the_backlog), T(k19_reset), T(k19_answered), T(k19_answers_are_bounded),
-       T(k19_the_loops_own_limit), T(k19_accept_rate))
+       T(k19_the_loops_own_limit), T(k19_a_burst_at_the_limit), T(k19_two_listeners_have_one_limit),
+       T(k19_accept_rate))
