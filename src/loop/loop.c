@@ -56,6 +56,16 @@ static void options_fill(weir_loop *loop, const weir_loop_options *options, size
         o->memory_max_bytes = limits_memory_bytes() / 4;
 }
 
+static int options_check(const weir_loop_options *o)
+{
+    if (o->conns_max <= 1u << SLAB_SLOT_BITS)
+        return 0;
+    weir__log(WEIR_LOG_ERROR, WEIR_EINVALID, 0,
+              "conns_max of a loop is %u; at most %u is possible, on each of several loops",
+              o->conns_max, 1u << SLAB_SLOT_BITS);
+    return WEIR_EINVALID;
+}
+
 int loop_io_open(weir_loop *loop)
 {
     const weir_loop_options *o = &loop->options;
@@ -107,6 +117,11 @@ int weir__loop_new(weir_loop **out, const weir_loop_options *options, size_t siz
     if (loop == NULL)
         return WEIR_ENOMEM;
     options_fill(loop, options, size);
+    int result = options_check(&loop->options);
+    if (result < 0) {
+        weir__free(loop);
+        return result;
+    }
     loop->fork_mark = loop_fork_mark();
     loop->epoch_ns = weir__clock_now_ns();
     loop_clock(loop);
@@ -115,7 +130,7 @@ int weir__loop_new(weir_loop **out, const weir_loop_options *options, size_t siz
     memory_init(&loop->memory, loop->options.memory_max_bytes);
     mpsc_init(&loop->posts, loop->options.posts_max, loop->options.posts_max_bytes);
     loop_timers_init(loop);
-    int result = loop_ops_init(loop);
+    result = loop_ops_init(loop);
     if (result == 0)
         result = loop_io_open(loop);
     if (result == 0) {

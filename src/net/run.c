@@ -20,27 +20,37 @@ static unsigned cpus(void)
     return count > 0 ? (unsigned)count : 1;
 }
 
+static int options_check(const weir_run_options *o, unsigned services)
+{
+    unsigned most = RUN_LOOPS_MAX - (o->shape == WEIR_SHAPE_ACCEPTOR); /* that one is ours */
+    if (services == 0 || services > RUN_SERVICES_MAX)
+        weir__log(WEIR_LOG_ERROR, WEIR_EINVALID, 0,
+                  "cannot serve %u services: 1 to %u are possible", services,
+                  (unsigned)RUN_SERVICES_MAX);
+    else if ((unsigned)o->shape > WEIR_SHAPE_ACCEPTOR)
+        weir__log(WEIR_LOG_ERROR, WEIR_EINVALID, 0, "there is no shape %u", (unsigned)o->shape);
+    else if ((unsigned)o->spread > WEIR_SPREAD_SOURCE_HASH)
+        weir__log(WEIR_LOG_ERROR, WEIR_EINVALID, 0, "there is no spread %u", (unsigned)o->spread);
+    else if (o->loops > most)
+        weir__log(WEIR_LOG_ERROR, WEIR_EINVALID, 0,
+                  "%u loops are too many: at most %u, and one a CPU is what helps", o->loops, most);
+    else
+        return 0;
+    return WEIR_EINVALID;
+}
+
 static void shape_fill(struct run *run)
 {
     weir_run_options *o = &run->options;
-    unsigned loops = o->loops;
-    switch (o->shape) {
-    case WEIR_SHAPE_THREADS:
-        run->loop_count = loops != 0 ? loops : cpus();
-        run->listening_loops = run->loop_count;
-        break;
-    case WEIR_SHAPE_ACCEPTOR: /* one accepts, the others serve */
-        run->loop_count = 1 + (loops != 0 ? loops : cpus() > 1 ? cpus() - 1 : 1);
-        run->listening_loops = 1;
-        break;
-    default:
-        run->loop_count = run->listening_loops = 1;
-        break;
+    unsigned loops = o->loops != 0 ? o->loops : cpus();
+    run->loop_count = run->listening_loops = 1;
+    if (o->shape == WEIR_SHAPE_THREADS) {
+        run->loop_count = run->listening_loops = loops < RUN_LOOPS_MAX ? loops : RUN_LOOPS_MAX;
+    } else if (o->shape == WEIR_SHAPE_ACCEPTOR) { /* one accepts, the others serve */
+        if (o->loops == 0 && loops > 1)
+            loops--;
+        run->loop_count = 1 + (loops < RUN_LOOPS_MAX ? loops : RUN_LOOPS_MAX - 1);
     }
-    if (run->loop_count > RUN_LOOPS_MAX)
-        run->loop_count = RUN_LOOPS_MAX;
-    if (run->listening_loops > run->loop_count)
-        run->listening_loops = run->loop_count;
     /* What is the loop's alone is shared out among them. */
     if (o->loop.memory_max_bytes == 0)
         o->loop.memory_max_bytes = limits_memory_bytes() / 4 / run->loop_count;
@@ -50,18 +60,17 @@ static void shape_fill(struct run *run)
 static int fill(struct run *run, const weir_service *services, size_t service_size, unsigned count,
                 const weir_run_options *options, size_t options_size)
 {
-    if (services == NULL || count == 0 || count > RUN_SERVICES_MAX)
-        return WEIR_EINVALID;
+    if (options != NULL)
+        memcpy(&run->options, options,
+               options_size < sizeof run->options ? options_size : sizeof run->options);
+    int result = options_check(&run->options, services != NULL ? count : 0);
+    if (result < 0)
+        return result;
     size_t part = service_size < sizeof(weir_service) ? service_size : sizeof(weir_service);
     for (unsigned i = 0; i < count; i++)
         memcpy(&run->services[i], (const char *)services + i * service_size, part);
     run->service_count = count;
-    if (options != NULL)
-        memcpy(&run->options, options,
-               options_size < sizeof run->options ? options_size : sizeof run->options);
     shape_fill(run);
-    pthread_mutex_init(&run->lock, NULL);
-    pthread_cond_init(&run->changed, NULL);
     run->loops = weir__zalloc(run->loop_count * sizeof *run->loops);
     if (run->loops == NULL)
         return WEIR_ENOMEM;
@@ -127,6 +136,8 @@ int weir__run(const weir_service *services, size_t service_size, unsigned count,
     bool quiet = options != NULL && options_size >= sizeof *options && options->quiet;
     if (!quiet && !weir__log_has_sink())
         weir_log_set(weir_log_to_fd, (void *)(intptr_t)STDERR_FILENO, WEIR_LOG_WARN);
+    pthread_mutex_init(&run->lock, NULL);
+    pthread_cond_init(&run->changed, NULL);
     int result = fill(run, services, service_size, count, options, options_size);
     if (result == 0)
         result = run_sockets_open(run);

@@ -21,6 +21,19 @@ static void defaults(weir_service *config)
     limit_default(&config->conns_max, LIMIT_CONNS_MAX);
 }
 
+/* What this version of the library does not know is not taken for something else. */
+static int check_choices(const weir_service *config)
+{
+    const char *wrong = (unsigned)config->full > WEIR_FULL_REFUSE           ? "full"
+                        : (unsigned)config->read_on > WEIR_READ_ALWAYS      ? "read_on"
+                        : (unsigned)config->overload > WEIR_OVERLOAD_ANSWER ? "overload"
+                                                                            : NULL;
+    if (wrong == NULL)
+        return 0;
+    weir__log(WEIR_LOG_ERROR, WEIR_EINVALID, 0, "the service's .%s has no such value", wrong);
+    return WEIR_EINVALID;
+}
+
 static int check(const weir_service *config, uint32_t block_bytes)
 {
     if (config->conn_size > LIMIT_CONN_SIZE_MAX) {
@@ -65,9 +78,14 @@ struct service *service_new(struct net *net, const weir_service *config, size_t 
     memcpy(&service->config, config, size < sizeof *config ? size : sizeof *config);
     defaults(&service->config);
     service->filter_count = count_filters(&service->config);
-    *error = check(&service->config, net->loop->io->block_size);
-    if (*error == 0 && service->filter_count > LIMIT_FILTERS_MAX)
+    *error = check_choices(&service->config);
+    if (*error == 0)
+        *error = check(&service->config, net->loop->io->block_size);
+    if (*error == 0 && service->filter_count > LIMIT_FILTERS_MAX) {
         *error = WEIR_EINVALID;
+        weir__log(WEIR_LOG_ERROR, *error, 0, "%u filters are too many for a service: at most %u",
+                  service->filter_count, (unsigned)LIMIT_FILTERS_MAX);
+    }
     if (*error < 0) {
         weir__free(service);
         return NULL;

@@ -38,6 +38,8 @@ static int options_check(const weir_http_options *o)
         return option_refused("line_max_bytes is more than head_max_bytes");
     if (o->stack_bytes < HTTP_STACK_MIN)
         return option_refused("stack_bytes is less than 16384");
+    if (o->stack_bytes > HTTP_STACK_MAX)
+        return option_refused("stack_bytes is more than 1 GiB");
     return 0;
 }
 

@@ -19,11 +19,12 @@ enum {
     HTTP_STACK_BYTES = 65536,
     HTTP_HANDLERS_MAX = 65536,
     HTTP_PARAMS_MAX = 16,
-    HTTP_STACK_MIN = 16384,  /* bytes of a handler's stack with its guard */
-    HTTP_ARENA = 2048,       /* bytes for a head's copy, parameters, decoded texts … */
-    HTTP_ARENA_MAX = 131072, /* … and what may be taken beyond that */
-    HTTP_FIELDS = 512,       /* bytes for the answer's own fields … */
-    HTTP_FIELDS_MAX = 65536, /* … and the most that they may have */
+    HTTP_STACK_MIN = 16384,   /* bytes of a handler's stack with its guard */
+    HTTP_STACK_MAX = 1 << 30, /* what co/ makes at most */
+    HTTP_ARENA = 2048,        /* bytes for a head's copy, parameters, decoded texts … */
+    HTTP_ARENA_MAX = 131072,  /* … and what may be taken beyond that */
+    HTTP_FIELDS = 512,        /* bytes for the answer's own fields … */
+    HTTP_FIELDS_MAX = 65536,  /* … and the most that they may have */
     HTTP_EXCHANGES_MAX = 1 << 20,
     HTTP_PIECE_MAX = 65536,   /* bytes of a body given at once */
     HTTP_DISCARD_MAX = 65536, /* bytes of an unread body read away to keep the connection */
