@@ -119,7 +119,7 @@ int weir__loop_new(weir_loop **out, const weir_loop_options *options, size_t siz
     options_fill(loop, options, size);
     int result = options_check(&loop->options);
     if (result < 0) {
-        weir__free(loop);
+        weir__aligned_free(loop);
         return result;
     }
     loop->fork_mark = loop_fork_mark();
