@@ -1049,6 +1049,108 @@ def test_leaving_while_loading():
     os.unlink(f"{WWW}/watched.txt")
 
 
+class Rude:
+    """A client that asks for anything, in any piece, and leaves when it likes."""
+    TARGETS = ["/", "/small", "/middle", "/large", "/sub/", "/sub", "/sub/page", "/none", "/none/", "/link",
+               "/../x", "/%2e%2e/x", "/small/", "/sub//page", "/.hidden", "/" + "x" * 5000, "/gone/deep/"]
+    FIELDS = ["Range: bytes=0-9", "Range: bytes=0-0,500-600,-1", "Range: bytes=99999999-", "Range: x",
+              "Accept-Encoding: gzip, br", "Accept-Encoding: *;q=0", "If-None-Match: *", "Connection: close",
+              'If-None-Match: "x"', "If-Modified-Since: " + DATE_OLD, "If-Range: " + DATE_OLD, "Expect: 100-continue",
+              "Content-Length: 10", "Transfer-Encoding: chunked", "Accept: application/json"]
+
+    def __init__(self, s, rng):
+        self.socket = socket.create_connection(("127.0.0.1", s.port), timeout=20)
+        self.socket.setblocking(False)
+        self.rng, self.data = rng, b""
+
+    def step(self):
+        rng = self.rng
+        if not self.data:
+            for _ in range(rng.choice((1, 1, 3, 20))):
+                fields = "".join(f + "\r\n" for f in rng.sample(self.FIELDS, rng.choice((0, 0, 1, 2))))
+                method = rng.choice(("GET", "GET", "GET", "HEAD", "POST"))
+                self.data += f"{method} {rng.choice(self.TARGETS)} HTTP/1.1\r\nHost: t\r\n{fields}\r\n".encode()
+        action = rng.random()
+        try:
+            if action < 0.4:
+                self.data = self.data[self.socket.send(self.data[:rng.choice((1, 40, 100000))]):]
+            elif action < 0.95:
+                return self.socket.recv(rng.choice((10, 5000, 1 << 20))) != b""
+            elif action < 0.97:
+                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                return False
+            elif action < 0.975:
+                return False
+        except BlockingIOError:
+            pass
+        except OSError:
+            return False
+        return True
+
+
+def test_chaos():
+    """Anything is asked for while everything is being changed."""
+    seed = int(os.environ.get("WEIR_SEED", time.time_ns() % 10**9))
+    print("# seed", seed)
+    rng = random.Random(seed)
+    seconds = float(os.environ.get("WEIR_SECONDS", 5))
+    root = f"{ROOT}/chaos"
+
+    def change():
+        name = rng.choice(("small", "middle", "large", "sub/page", "sub/index.html", "small.gz", "middle.br"))
+        size = rng.choice((0, 10, 5000, 300000, 3000000))
+        action = rng.random()
+        try:
+            if action < 0.4:
+                write("chaos/" + name, os.urandom(64) * (size // 64 + 1))
+            elif action < 0.6:
+                os.truncate(f"{root}/{name}", size)
+            elif action < 0.8:
+                os.rename(f"{root}/{name}", f"{root}/{rng.choice(('small', 'large', 'x'))}")
+            elif action < 0.9:
+                os.unlink(f"{root}/{name}")
+            else:
+                os.rename(f"{root}/sub", f"{root}/gone")
+                os.rename(f"{root}/gone", f"{root}/sub")
+        except OSError:
+            pass
+
+    os.makedirs(f"{root}/sub", exist_ok=True)
+    os.symlink("small", f"{root}/link")
+    with Server(root, listing=1, symlinks=1, log=f"{ROOT}/log-chaos", format="json", loops=2, idle=500,
+                cache=4 << 20) as s:
+        s.ask("/")
+        descriptors = s.descriptors()
+        clients = []
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if len(clients) < 40:
+                clients.append(Rude(s, rng))
+            if rng.random() < 0.05:
+                change()
+            client = rng.choice(clients)
+            for _ in range(rng.choice((1, 5, 20))):
+                if not client.step():
+                    client.socket.close()
+                    clients.remove(client)
+                    break
+        for client in clients:
+            client.socket.close()
+        for _ in range(400):
+            if s.descriptors() <= descriptors:
+                break
+            time.sleep(0.05)
+        assert s.descriptors() <= descriptors, (s.descriptors(), descriptors)
+        write("chaos/last", b"it lives")
+        same(s.ask("/last").body, b"it lives")
+    statuses = {}
+    for line in open(f"{ROOT}/log-chaos", encoding="ascii"):
+        status = json.loads(line)["status"]
+        statuses[status] = statuses.get(status, 0) + 1
+    print("#", sorted(statuses.items()))
+    assert {200, 206, 304, 400, 404, 405, 416} <= set(statuses), statuses
+
+
 def main():
     failed = 0
     tests = [(name, fn) for name, fn in globals().items() if name.startswith("test_")]
