@@ -36,7 +36,9 @@ static int input(weir_filter_at *at, void *memory, weir_view data)
     while (left != 0 && s->greeted < GREETING) {
         if (*bytes != "hello"[s->greeted])
             return WEIR_EPROTO;
-        s->greeted++, bytes++, left--;
+        s->greeted++;
+        bytes++;
+        left--;
     }
     if (s->greeted == GREETING && !s->ready) {
         s->ready = true;
