@@ -129,9 +129,10 @@ void output_consume(weir_loop *loop, struct conn *c, struct output *out, uint64_
 {
     while (size != 0) {
         struct segment *s = output_front(out);
-        uint64_t part = size < s->size ? size : s->size;
         WEIR_ASSERT(s != NULL);
-        s->data += s->kind == SEGMENT_FILE ? 0 : part;
+        uint64_t part = size < s->size ? size : s->size;
+        if (s->kind != SEGMENT_FILE) /* which has no data here */
+            s->data += part;
         s->size -= part;
         out->unsent_bytes -= part;
         if (s->kind == SEGMENT_COPY || s->kind == SEGMENT_BLOCK)
