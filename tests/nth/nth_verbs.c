@@ -17,7 +17,7 @@
 
 #include <weir/weir.h>
 
-enum { STEP_MS = 4000, FILE_BYTES = 200000 };
+enum { STEP_MS = 4000, FILE_BYTES = 200000, PIECE_BYTES = 30000 };
 
 static char folder[40], file_path[64], socket_url[64];
 static uint8_t pattern[FILE_BYTES];
@@ -98,16 +98,21 @@ static void echo_data(weir_conn c, weir_view in, void *session)
         weir_abort(c);
 }
 
-/* "f": the file; "d": a descriptor of it. */
+/* "f": the file; "d": a descriptor of it; "v": pieces of memory, all or none. */
 static void serve_data(weir_conn c, weir_view in, void *session)
 {
+    const weir_view pieces[] = {weir_bytes(pattern, PIECE_BYTES), weir_str("middle"),
+                                weir_bytes(pattern + PIECE_BYTES, PIECE_BYTES)};
     int fd = open(file_path, O_RDONLY | O_CLOEXEC), result;
 
     if (fd < 0) {
         weir_abort(c);
         return;
     }
-    if (((const char *)in.data)[0] == 'f') {
+    if (((const char *)in.data)[0] == 'v') {
+        result = weir_sendv(c, pieces, 3);
+        __real_close(fd);
+    } else if (((const char *)in.data)[0] == 'f') {
         result = weir_send_file(c, fd, 0, FILE_BYTES, true);
     } else {
         result = weir_send_fds(c, weir_str("here"), &fd, 1);
@@ -229,7 +234,11 @@ static void unix_peer(const char *what)
     if (taken_size > FILE_BYTES || (*what == 'f' && memcmp(taken, pattern, taken_size) != 0))
         nth_wrong("the file is not what came");
     whole = *what == 'f' ? taken_size == FILE_BYTES
-                         : taken_size == 4 && taken_fd >= 0 && memcmp(taken, "here", 4) == 0;
+            : *what == 'v'
+                ? taken_size == 2 * PIECE_BYTES + 6 && memcmp(taken + PIECE_BYTES, "middle", 6) == 0
+                : taken_size == 4 && taken_fd >= 0 && memcmp(taken, "here", 4) == 0;
+    if (*what == 'v' && memcmp(taken, pattern, taken_size < PIECE_BYTES ? taken_size : PIECE_BYTES))
+        nth_wrong("the pieces are not what came");
     if (taken_fd >= 0)
         __real_close(taken_fd);
     if (!whole && faults == nth_run->faults)
@@ -353,6 +362,8 @@ static void serve(int proxy_port)
     unix_peer("f");
     nth_step("a descriptor over a unix socket");
     unix_peer("d");
+    nth_step("pieces over a unix socket");
+    unix_peer("v");
     nth_step("a proxy");
     proxy_peer(proxy_port);
     loop_verbs();
