@@ -5,6 +5,7 @@
 # together with the fix. --keep adds what reaches new code to tests/fuzz/corpus, made as small as it
 # can be.
 set -euo pipefail
+shopt -s globstar
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/tools/packages.sh"
 . "$root/tools/build.sh"
@@ -24,7 +25,7 @@ number() {
 while [ $# -gt 0 ]; do
     case $1 in
     --seconds) number "$1" "${2:-}" && bound=(-max_total_time="$2") && shift ;;
-    --runs) number "$1" "${2:-}" && bound=(-runs="$2" -max_total_time=60 -seed="$seed") && shift ;;
+    --runs) number "$1" "${2:-}" && bound=(-runs="$2" -max_total_time=20 -seed="$seed") && shift ;;
     --keep) keep=yes ;;
     --results) results=${2:-} && shift ;; # a line for each target, for tools/report.py
     all) ;;
@@ -34,13 +35,13 @@ while [ $# -gt 0 ]; do
     shift
 done
 if [ ${#names[@]} -eq 0 ]; then
-    for source in "$root"/tests/fuzz/fuzz_*.c; do
+    for source in "$root"/tests/fuzz/fuzz_*.c "$root"/tests/fuzz/*/fuzz_*.c; do
         name=${source##*/fuzz_}
         names+=("${name%.c}")
     done
 fi
 for name in "${names[@]}"; do
-    [ -e "$root/tests/fuzz/fuzz_$name.c" ] || wrong "no target \"$name\""
+    compgen -G "$root/tests/fuzz/**/fuzz_$name.c" >/dev/null || wrong "no target \"$name\""
 done
 
 need_packages "${build_packages[@]}" "${clang_packages[@]}" libcmocka-dev

@@ -1,0 +1,25 @@
+# The fuzz target that runs under simulation: fuzz_api.c with the simulator of tests/sim, whose
+# sim.cmake has said which calls it gives.
+if(WEIR_SANITIZE MATCHES "thread" OR NOT sim_wraps)
+  return()
+endif()
+
+set(simulator ${CMAKE_CURRENT_SOURCE_DIR}/sim)
+file(GLOB sim_sources CONFIGURE_DEPENDS ${simulator}/*.c ${simulator}/check/*.c)
+list(FILTER sim_sources EXCLUDE REGEX "/sim/main\\.c$")
+set(target ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/sim/fuzz_api.c)
+add_executable(fuzz_api ${target} ${sim_sources} ${simulator}/programs/api.c)
+set_target_properties(fuzz_api PROPERTIES LINK_DEPENDS ${simulator}/state.ld)
+target_include_directories(fuzz_api PRIVATE ${CMAKE_CURRENT_SOURCE_DIR} ${simulator})
+target_compile_options(fuzz_api PRIVATE -U_FORTIFY_SOURCE)
+target_link_libraries(fuzz_api PRIVATE weir_objects -Wl,-z,norelro)
+target_link_options(fuzz_api PRIVATE ${sim_wraps} -Wl,-T,${simulator}/state.ld
+  -Wl,--wrap=random_next -Wl,--wrap=random_below)
+add_dependencies(weir_fuzz fuzz_api)
+if(WEIR_FUZZ)
+  target_link_options(fuzz_api PRIVATE -fsanitize=fuzzer)
+else()
+  target_sources(fuzz_api PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/replay.c)
+  add_test(NAME fuzz.api COMMAND fuzz_api ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/corpus/api)
+  weir_test_properties(fuzz.api ${target} unit 300)
+endif()
