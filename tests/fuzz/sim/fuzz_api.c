@@ -2,6 +2,7 @@
  * api.c and the simulated world draw is taken from the input while it lasts, then from its hash. A
  * run changes the library's variables for good, so each has a process of its own, which leaves the
  * fuzzer's counters in shared memory. */
+#include <errno.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -139,8 +140,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         memcpy(counters, __start___sancov_cntrs, counters_size());
         _exit(0);
     }
-    if (child < 0 || waitpid(child, &status, 0) != child)
+    if (child < 0)
         abort();
+    while (waitpid(child, &status, 0) != child) { /* the fuzzer's timer interrupts */
+        if (errno != EINTR)
+            abort();
+    }
     if (status != 0 || outcome->failed || !outcome->done) {
         fprintf(stderr, "status %d: %.*s\n", status, (int)outcome->report_size, outcome->report);
         abort();
