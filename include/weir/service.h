@@ -131,7 +131,8 @@ WEIR_API int weir_listener_close(weir_listener listener);
 
 WEIR_API int weir__connect(weir_conn *out, const char *url, const weir_service *service,
                            size_t size, void *user);
-/* Connects from the current loop: on_open when established, on_close alone when it fails. The
+/* Connects from the current loop: on_open when established, on_close alone when it fails. localhost
+ * is ::1, and 127.0.0.1 when nobody answers there; .connect_ms is for both. The
  * service gives handlers and limits (its .listen is ignored) and must stay valid and unchanged
  * while such connections live. 0, or an error with no connection made. */
 static inline int weir_connect(weir_conn *out, const char *url, const weir_service *service,

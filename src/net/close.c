@@ -218,6 +218,7 @@ void conn_end(weir_loop *loop, struct conn *c)
         service->refusing--;
     if (c->busy != NULL) {
         c->busy->piped.id = 0;
+        c->busy->next_port = 0;
         output_clear(loop, c, &c->busy->out);
         held_drop(loop, c);
         conn_busy_tidy(net, c);

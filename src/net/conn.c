@@ -54,7 +54,7 @@ void conn_busy_tidy(struct net *net, struct conn *c)
 {
     struct busy *b = c->busy;
     if (b == NULL || b->out.count != 0 || b->held != NULL || b->filters != NULL ||
-        b->piped.id != 0 || (conn_flags(c) & CONN_SENDING) != 0)
+        b->piped.id != 0 || b->next_port != 0 || (conn_flags(c) & CONN_SENDING) != 0)
         return;
     output_end(net->loop, &b->out);
     c->busy = NULL;
@@ -141,8 +141,14 @@ static void conn_event_connected(weir_loop *loop, struct conn *c, const struct i
         return;
     }
     if (event->result < 0) {
-        conn_fail(loop, c, WEIR_WHY_ERROR, event->result);
+        int result = connect_next(loop, c, event->result);
+        if (result < 0)
+            conn_fail(loop, c, WEIR_WHY_ERROR, result);
         return;
+    }
+    if (c->busy != NULL) {
+        c->busy->next_port = 0;
+        conn_dirty(loop, c);
     }
     loop->net->counters.connected++;
     conn_established(loop, c);

@@ -171,7 +171,8 @@ struct busy {
     uint32_t inflight_bytes; /* of the send in flight */
     bool inflight_move;      /* it is a move, not a send */
     struct filter_stack *filters;
-    weir_conn piped; /* the other end of a pipe */
+    weir_conn piped;    /* the other end of a pipe */
+    uint16_t next_port; /* while it connects to localhost: to be tried on 127.0.0.1; 0: nothing */
 };
 
 /* Who consumes a connection's bytes: handlers of events, frames, HTTP. */
@@ -452,6 +453,9 @@ void listeners_hold(weir_loop *loop);     /* accepting stops until listeners_roo
 void listener_event(weir_loop *loop, const struct io_event *event);
 void listener_timer(weir_loop *loop, struct wheel_node *node);
 struct io_fd *listener_find(weir_loop *loop, uint64_t token);
+
+/* connect.c: the connect has failed; begins with the next address, or returns the error. */
+int connect_next(weir_loop *loop, struct conn *c, int error);
 
 /* pipe.c */
 size_t pipe_input(weir_loop *loop, struct conn *c, weir_view data);

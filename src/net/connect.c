@@ -43,6 +43,50 @@ static int connect_start(weir_loop *loop, struct conn *c, const weir_address *ad
     return 0;
 }
 
+/* localhost stands for two addresses. ::1 comes first, and 127.0.0.1 when that fails; one connect
+ * deadline is for both. */
+static unsigned candidates(const weir_address *parsed, const weir_address *source,
+                           weir_address out[2])
+{
+    unsigned count = weir_address_expand(parsed, out, 2);
+    if (count != 2)
+        return count;
+    weir_address ipv4 = out[0];
+    out[0] = out[1];
+    out[1] = ipv4;
+    if (source == NULL)
+        return 2;
+    if (source->socket.ss_family == AF_INET) /* it fits one of them only */
+        out[0] = ipv4;
+    return 1;
+}
+
+static int socket_open(const weir_loop *loop, const struct service *service,
+                       const weir_address *address, const weir_address *source)
+{
+    struct weir__socket_error error;
+    struct weir__socket_how how = {.blocking = !loop->io->hot_block, .local = source};
+    int fd = weir__socket_for_connect(address, &service->config.socket, &how, &error);
+    if (fd < 0)
+        weir__log(WEIR_LOG_DEBUG, fd, 0, "connecting: %s", error.text);
+    return fd;
+}
+
+int connect_next(weir_loop *loop, struct conn *c, int error)
+{
+    int ignored;
+    weir_address next;
+    if (c->busy == NULL || c->busy->next_port == 0 ||
+        weir_address_parse("tcp://127.0.0.1:1", &next, NULL) < 0)
+        return error;
+    weir_address_set_port(&next, c->busy->next_port);
+    c->busy->next_port = 0;
+    loop->io->ops->close_fd(loop->io, &c->fd, false, IO_TOKEN(IO_OP_CLOSE, 0, 0, 0), &ignored);
+    int fd = socket_open(loop, c->service, &next, NULL);
+    c->fd = (struct io_fd){.fd = fd, .flags = loop->io->eager ? 0 : IO_FD_ONCE};
+    return fd < 0 ? fd : connect_start(loop, c, &next);
+}
+
 /* --- a unix listener whose queue is full ------------------------------------------------------ */
 
 /* The kernel says EAGAIN then, begins nothing, and tells nobody when there is room (connect(2)):
@@ -116,7 +160,6 @@ int weir__connect_from(weir_conn *out, const char *url, const weir_address *sour
     weir_loop *loop = loop_current();
     struct net *net;
     weir_address parsed, address[2];
-    struct weir__socket_error error;
     if (loop == NULL)
         return loop_none();
     if (url == NULL || config == NULL)
@@ -128,18 +171,19 @@ int weir__connect_from(weir_conn *out, const char *url, const weir_address *sour
         return result;
     if (parsed.transport == WEIR_TRANSPORT_UDP)
         return WEIR_ENOTSUP;
-    weir_address_expand(&parsed, address, 2);
+    unsigned count = candidates(&parsed, source, address);
     struct service *service = service_shared(net, config, size, &result);
     if (service == NULL)
         return result;
-    struct weir__socket_how how = {.blocking = !loop->io->hot_block, .local = source};
-    int fd = weir__socket_for_connect(&address[0], &service->config.socket, &how, &error);
+    int fd = socket_open(loop, service, &address[0], source);
+    if (fd < 0 && count == 2) { /* no IPv6 here */
+        address[0] = address[--count];
+        fd = socket_open(loop, service, &address[0], source);
+    }
     struct conn *c = fd >= 0 ? conn_new(net, service, fd, false, true) : NULL;
     service_unref(loop, service);
-    if (fd < 0) {
-        weir__log(WEIR_LOG_DEBUG, fd, 0, "connecting to %s: %s", url, error.text);
+    if (fd < 0)
         return fd;
-    }
     if (c == NULL) {
         close(fd);
         return WEIR_EFULL;
@@ -147,7 +191,12 @@ int weir__connect_from(weir_conn *out, const char *url, const weir_address *sour
     c->phase = CONN_CONNECTING;
     if (user != NULL)
         c->user = user;
+    struct busy *b = count == 2 ? conn_busy(net, c) : NULL;
+    if (b != NULL)
+        b->next_port = (uint16_t)weir_address_port(&address[1]);
     result = connect_start(loop, c, &address[0]);
+    if (result < 0)
+        result = connect_next(loop, c, result);
     if (result == -EAGAIN && address[0].transport == WEIR_TRANSPORT_UNIX)
         result = connect_later(loop, c, &address[0]);
     if (result < 0) /* told by on_close, like every connect that fails */
