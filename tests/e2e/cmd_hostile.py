@@ -277,6 +277,7 @@ def room_is_kept_for_files():
 def too_few_descriptors():
     """EMFILE: who is connected goes on, the others wait or are refused; few lines in the log, and no
     spinning."""
+    began = time.monotonic()
     server = Server("--loops", "1", limits=lambda: resource.setrlimit(
         resource.RLIMIT_NOFILE, (80, 80)))
     inside = []
@@ -292,14 +293,19 @@ def too_few_descriptors():
         for client in inside:
             assert client.get()[0] == 200, "an established connection"
         time.sleep(0.05)
-    assert cpu_ticks(server) - ticks < os.sysconf("SC_CLK_TCK"), "it spins"
-    assert server.text().count("Too many open files") < 8, server.text()
+    ticks = cpu_ticks(server) - ticks
+    assert ticks < os.sysconf("SC_CLK_TCK"), f"it spins: {ticks} ticks"
+    most = 8 + (time.monotonic() - began)  # one a second at most, however slow the machine is
+    assert server.text().count("Too many open files") < most, server.text()
     # Room comes back, and those who waited are answered.
     for client in inside:
         client.close()
     statuses = []
-    for client in outside:
-        statuses.append(client.response()[0])
+    for number, client in enumerate(outside):
+        try:
+            statuses.append(client.response()[0])
+        except (EOFError, OSError) as error:
+            raise AssertionError(f"client {number} behind {statuses}: {error!r}") from error
         client.close()
     assert set(statuses) <= {200, 503} and statuses.count(200) > 10, statuses
     alone(server)
