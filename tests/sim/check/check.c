@@ -49,6 +49,11 @@ void check_broke(const char *invariant, const char *format, ...)
     sim_fail("%s: %s", invariant, text);
 }
 
+bool check_may_break(const struct check *check)
+{
+    return sim_can_break() || sim_fault_on(SIM_FAULT_NO_MEMORY) || check->scarce;
+}
+
 void check_counts(const struct check *check, uint64_t *conns, uint64_t *bytes)
 {
     *conns = check->conn_count;
@@ -60,7 +65,7 @@ static void reset_check(const struct check_conn *cc)
 {
     const struct check_conn *peer = cc->peer;
     if (cc->killed || cc->end.why != WEIR_WHY_PEER_RESET || peer == NULL || cc->side->loose ||
-        cc->piped || cc->side->piped || peer->killed || sim_can_break())
+        cc->piped || cc->side->piped || peer->killed || check_may_break(cc->side->cl->check))
         return;
     /* One that closed in order, but could not get rid of all that it had to send, resets too. */
     bool torn = peer->pull_failed || peer->torn || peer->seen_sent < stream_total(&peer->out);

@@ -88,6 +88,8 @@ struct check *check_new(uint64_t seed);
 void check_end(struct check *check);
 /* Makes the file that check_send_file sends: for a program's setup(). */
 void check_setup(const char *folder);
+/* Whether connections may have ended through nobody's doing: faults, or want of something. */
+bool check_may_break(const struct check *check);
 /* How much was checked, for a summary: connections, bytes. */
 void check_counts(const struct check *check, uint64_t *conns, uint64_t *bytes);
 /* The host that these loops run on is about to be killed: what they owe is forgiven. */

@@ -1,4 +1,5 @@
 /* Connections: their events in order, their bytes against what the other end sent, why they end. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -368,7 +369,13 @@ static void why_rules(struct check_conn *cc, weir_end end)
         break;
     case WEIR_WHY_ERROR:
         check_that(end.error < 0, "K10.error", "%s: an error has its code; none", check_name(cc));
-        check_that(sim_can_break() || memory || cc->side->error_fine || cc->pull_failed || cc->torn,
+        /* A ring that is full cannot begin to connect; epoll may have no room for one more. */
+        bool full =
+            sim_fault_on(SIM_FAULT_QUEUE_FULL) && ((cc->opens == 0 && end.error == -ENOBUFS) ||
+                                                   end.error == -ENOMEM || end.error == -ENOSPC);
+        cc->side->cl->check->scarce |= full;
+        check_that(sim_can_break() || memory || cc->side->error_fine || cc->pull_failed ||
+                       cc->torn || full,
                    "K10.error", "%s: no error without a cause; %s", check_name(cc),
                    weir_error_name(end.error));
         break;

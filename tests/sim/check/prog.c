@@ -75,6 +75,19 @@ void prog_stop(struct check_loop *cl)
     weir_loop_stop(check_loop_of(cl));
 }
 
+void prog_begin(void)
+{
+    static const enum sim_fault lasting[] = {
+        SIM_FAULT_RESET,      SIM_FAULT_FIN_RESET,  SIM_FAULT_CONNECT_ERROR, SIM_FAULT_ACCEPT_ERROR,
+        SIM_FAULT_SEND_ERROR, SIM_FAULT_RECV_ERROR, SIM_FAULT_SOCKET_ERROR,  SIM_FAULT_NO_MEMORY,
+        SIM_FAULT_FILE_ERROR, SIM_FAULT_FILE_SHORT, SIM_FAULT_PORTS,         SIM_FAULT_THREAD_ERROR,
+    };
+    if (!sim_chance(1, 3))
+        return;
+    for (unsigned i = 0; i < sizeof lasting / sizeof *lasting; i++)
+        sim_fault_forbid(lasting[i]);
+}
+
 weir_loop_options prog_options(bool patient)
 {
     weir_loop_options o = {.stall_ms = 60000};

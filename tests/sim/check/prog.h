@@ -17,6 +17,9 @@ void prog_leave(void);
 void prog_run(struct check_loop *cl);
 /* From a handler: the loop ends after this turn. */
 void prog_stop(struct check_loop *cl);
+/* To be called first by a director: in a third of the runs nothing fails for good, so that all must
+ * come to its end, however slow, cut and refused it is on the way. */
+void prog_begin(void);
 /* Options of a loop as the seed draws them: small receive blocks, few of them; little memory,
  * unless nobody may be kept waiting for it. */
 weir_loop_options prog_options(bool patient);

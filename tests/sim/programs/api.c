@@ -342,6 +342,7 @@ static void run(void)
     static const char *const names[NODES] = {"a", "b", "c"};
     struct api *run = calloc(1, sizeof *run);
     sim_host *hosts[NODES];
+    prog_begin();
     run->check = check_new(sim_seed());
     run->nodes = 1 + (unsigned)sim_random(NODES);
     for (unsigned i = 0; i < run->nodes; i++) {

@@ -188,6 +188,7 @@ static int people_main(void *arg)
 static void run(void)
 {
     struct chat *run = calloc(1, sizeof *run);
+    prog_begin();
     run->check = check_new(sim_seed());
     run->patient = sim_chance(1, 2);
     prog_url(run->url, sizeof run->url, 1, PORT);

@@ -270,8 +270,8 @@ static void client_close(struct check_conn *cc)
         run->whole++;
     else
         run->parts++;
-    sim_check(whole || !run->patient || c->goodbye != FINISH || sim_can_break() || run->crowded ||
-                  sim_fault_on(SIM_FAULT_NO_MEMORY),
+    sim_check(whole || !run->patient || c->goodbye != FINISH || run->crowded ||
+                  check_may_break(run->check),
               "echo.whole: all of %llu bytes came back; %llu (reason %d, %s)",
               (unsigned long long)stream_total(&cc->out), (unsigned long long)cc->received,
               cc->end.why, weir_error_name(cc->end.error));
@@ -381,6 +381,7 @@ static void run(void)
 {
     struct echo *run = calloc(1, sizeof *run);
     sim_host *hosts[CLIENT_HOSTS];
+    prog_begin();
     run->check = check_new(sim_seed());
     run->patient = sim_chance(1, 2);
     prog_url(run->url, sizeof run->url, 1, PORT);

@@ -215,8 +215,7 @@ static void client_close(struct check_conn *cc)
     struct proxy *run = cc->side->note;
     bool whole = c->left == 0 && cc->received == stream_total(&cc->out);
     run->whole += whole;
-    sim_check(whole || c->tears || !run->patient || sim_can_break() ||
-                  sim_fault_on(SIM_FAULT_NO_MEMORY),
+    sim_check(whole || c->tears || !run->patient || check_may_break(run->check),
               "proxy.whole: all of %llu bytes came back; %llu (reason %d, %s)",
               (unsigned long long)stream_total(&cc->out), (unsigned long long)cc->received,
               cc->end.why, weir_error_name(cc->end.error));
@@ -274,6 +273,7 @@ static int client_main(void *arg)
 static void run(void)
 {
     struct proxy *run = calloc(1, sizeof *run);
+    prog_begin();
     run->check = check_new(sim_seed());
     run->patient = sim_chance(1, 2);
     prog_url(run->front, sizeof run->front, 1, FRONT);

@@ -212,6 +212,7 @@ static void run(void)
 {
     struct reconnect *run = calloc(1, sizeof *run);
     static const enum sim_kill ways[] = {SIM_KILL_PROCESS, SIM_KILL_RESET, SIM_KILL_VANISH};
+    prog_begin();
     run->check = check_new(sim_seed());
     run->to_ask = (unsigned)sim_between(1, 60);
     run->back_ms = SOON_MS;
