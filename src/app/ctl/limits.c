@@ -13,6 +13,7 @@
 #include "app/http/mount.h"
 #include "app/http/range.h"
 #include "app/http/server.h"
+#include "app/load/load.h"
 #include "loop/limits.h"
 #include "net/run.h"
 
@@ -73,6 +74,19 @@ static const weir_limit_row others[] = {
     {"ctl", "conns_max", "connections", "connections to it on a loop", CTL_CONNS_MAX},
     {"ctl", "list_max", "connections", "connections listed in one answer", CTL_LIST_MAX},
     {"ctl", "answer_ms", "ms", "waiting for the answers of all loops", CTL_ANSWER_MS},
+    {"load", "loops_max", "loops", "threads of a load", LOAD_LOOPS_MAX},
+    {"load", "conns_max", "connections", "connections of a load", LOAD_CONNS_MAX},
+    {"load", "connecting_max", "connections", "being opened on a loop at the same time",
+     LOAD_CONNECTING_MAX},
+    {"load", "pipeline_max", "requests", "in flight on a connection", LOAD_PIPELINE_MAX},
+    {"load", "addresses_max", "addresses", "asked by a load", LOAD_GROUPS_MAX},
+    {"load", "requests_max_bytes", "bytes", "all requests to an address, as they are laid out",
+     LOAD_BYTES_MAX},
+    {"load", "marker_max_bytes", "bytes", "the end marker of an answer", LOAD_MARKER_MAX},
+    {"load", "intervals_max", "intervals", "that a result keeps", LOAD_INTERVALS_MAX},
+    {"load", "duration_ms", "ms", "measured, unless a number of requests is asked for",
+     LOAD_DURATION_NS / WEIR_MS},
+    {"load", "timeout_ms", "ms", "for connecting, and for an answer", LOAD_TIMEOUT_NS / WEIR_MS},
 };
 enum { OTHERS = sizeof others / sizeof *others };
 

@@ -23,7 +23,9 @@ enum {
     LOAD_TCP_SAMPLES = 64,      /* of a loop */
     LOAD_MARKER_MAX = 255       /* bytes of raw_end */
 };
-#define LOAD_BYTES_MAX (1ull << 30) /* of all requests as they are laid out */
+#define LOAD_BYTES_MAX   (1ull << 30) /* of all requests as they are laid out */
+#define LOAD_DURATION_NS (10 * WEIR_S)
+#define LOAD_TIMEOUT_NS  (10 * WEIR_S)
 
 /* ---- what is sent where (plan.c, request.c) ---- */
 

@@ -40,9 +40,9 @@ static void defaults(weir_load_options *o)
     if (o->pipeline == 0)
         o->pipeline = 1;
     if (o->duration_ns == 0)
-        o->duration_ns = o->requests != 0 ? WEIR_NEVER : 10 * WEIR_S;
+        o->duration_ns = o->requests != 0 ? WEIR_NEVER : LOAD_DURATION_NS;
     if (o->timeout_ns == 0)
-        o->timeout_ns = 10 * WEIR_S;
+        o->timeout_ns = LOAD_TIMEOUT_NS;
     if (o->interval_ns == 0)
         o->interval_ns = WEIR_S;
     if (o->request_bytes == 0)
