@@ -8,7 +8,7 @@ enum { HALF = 1 << (HISTOGRAM_SUB_BITS - 1) };
 
 #define VALUE_MAX ((1ull << HISTOGRAM_MAX_BITS) - 1)
 
-static uint32_t cell_of(uint64_t value)
+uint32_t histogram_cell_of(uint64_t value)
 {
     if (value > VALUE_MAX)
         value = VALUE_MAX;
@@ -34,7 +34,7 @@ void histogram_init(struct histogram *histogram)
 void histogram_clear(struct histogram *histogram)
 {
     if (histogram->count != 0) {
-        uint32_t first = cell_of(histogram->min), last = cell_of(histogram->max);
+        uint32_t first = histogram_cell_of(histogram->min), last = histogram_cell_of(histogram->max);
         memset(&histogram->cells[first], 0, (last - first + 1) * sizeof *histogram->cells);
     }
     histogram->count = histogram->sum = histogram->max = 0;
@@ -50,7 +50,7 @@ void histogram_add_many(struct histogram *histogram, uint64_t value, uint64_t ti
 {
     if (times == 0)
         return;
-    histogram->cells[cell_of(value)] += times;
+    histogram->cells[histogram_cell_of(value)] += times;
     histogram->count += times;
     histogram->sum += value * times;
     if (value < histogram->min)
@@ -61,9 +61,10 @@ void histogram_add_many(struct histogram *histogram, uint64_t value, uint64_t ti
 
 void histogram_merge(struct histogram *into, const struct histogram *from)
 {
-    uint32_t first = cell_of(from->min), last = cell_of(from->max);
+    uint32_t first = histogram_cell_of(from->min), last = histogram_cell_of(from->max);
     for (uint32_t i = first; i <= last && from->count != 0; i++)
-        into->cells[i] += from->cells[i];
+        if (from->cells[i] != 0) /* pages in which nothing falls are not touched */
+            into->cells[i] += from->cells[i];
     into->count += from->count;
     into->sum += from->sum;
     if (from->min < into->min)
@@ -94,7 +95,7 @@ uint64_t histogram_quantile(const struct histogram *histogram, double quantile)
     uint64_t rank = rank_of(histogram->count, quantile), seen = 0;
     if (rank == histogram->count)
         return histogram->max; /* exact, and right for values beyond the last cell */
-    for (uint32_t i = 0; i < HISTOGRAM_CELLS; i++) {
+    for (uint32_t i = histogram_cell_of(histogram->min); i < HISTOGRAM_CELLS; i++) {
         seen += histogram->cells[i];
         if (seen < rank)
             continue;

@@ -26,7 +26,8 @@ void histogram_add(struct histogram *histogram, uint64_t value);
 /* The same value so many times. */
 void histogram_add_many(struct histogram *histogram, uint64_t value, uint64_t times);
 void histogram_merge(struct histogram *into, const struct histogram *from);
-/* The largest value that falls into a cell. */
+/* The cell that a value falls into, and the largest value that does. */
+uint32_t histogram_cell_of(uint64_t value);
 uint64_t histogram_cell_end(uint32_t cell);
 /* The value below or at which `quantile` (0 to 1) of the values lie, at most 1/1024 too high, never
  * too low, never beyond max (which 1 gives exactly); 0 when empty. */

@@ -52,7 +52,8 @@ static uint64_t root(double square)
 static uint64_t deviation_of(const struct histogram *from, uint64_t mean)
 {
     double sum = 0;
-    for (uint32_t i = 0; i < HISTOGRAM_CELLS; i++) {
+    uint32_t last = histogram_cell_of(from->max);
+    for (uint32_t i = histogram_cell_of(from->min); i <= last; i++) {
         if (from->cells[i] == 0)
             continue;
         double apart = (double)histogram_cell_end(i) - (double)mean;
@@ -106,7 +107,8 @@ void weir_load_cells(const weir_load_result *result, enum weir_load_which which,
                      weir_load_cell_fn *fn, void *arg)
 {
     const struct histogram *from = histogram_of(result, which);
-    for (uint32_t i = 0; i < HISTOGRAM_CELLS; i++)
+    uint32_t last = histogram_cell_of(from->max);
+    for (uint32_t i = histogram_cell_of(from->min); i <= last && from->count != 0; i++)
         if (from->cells[i] != 0)
             fn(histogram_cell_end(i), from->cells[i], arg);
 }
