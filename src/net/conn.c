@@ -143,7 +143,9 @@ static void conn_event_connected(weir_loop *loop, struct conn *c, const struct i
     if (event->result < 0) {
         int result = connect_next(loop, c, event->result);
         if (result < 0)
-            conn_fail(loop, c, WEIR_WHY_ERROR, result);
+            /* A reset may come before anybody has looked. */
+            conn_fail(loop, c, conn_is_reset(result) ? WEIR_WHY_PEER_RESET : WEIR_WHY_ERROR,
+                      result);
         return;
     }
     if (c->busy != NULL) {
