@@ -241,7 +241,7 @@ static void round_of(sim_host *server, sim_host **others, struct client *clients
 static void run(void)
 {
     static struct client clients[CLIENTS];
-    static char names[CLIENTS][16], addresses[CLIENTS][32];
+    static char names[CLIENTS][24], addresses[CLIENTS][32];
     sim_host *others[CLIENTS], *server;
     unsigned count = (unsigned)sim_between(1, 3), rounds = (unsigned)sim_between(1, ROUNDS_MOST);
     draw();
