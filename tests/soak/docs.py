@@ -34,7 +34,8 @@ def table(result):
 
 
 def section(result):
-    last = result["samples"][-1]
+    rest = [sample for sample in result["samples"] if sample["kind"] == "quiet"]
+    last, more_kib = rest[-1], rest[-1]["rss_kib"] - rest[0]["rss_kib"]
     out = [f"## {result['backend']}", "",
            f"{result['version']} on kernel {result['kernel']}, {result['date']}, "
            f"{result['seconds'] / 60:g} minutes of load. The server used {last['cpu_s']:.0f} s of "
@@ -44,7 +45,10 @@ def section(result):
     out += table(result)
     done = ", ".join(f"{kind.replace('_', ' ')} {number:,}"
                      for kind, number in sorted(result["done"].items()))
-    out += ["", f"Passes: {done}.", ""]
+    out += ["", f"Passes: {done}.", "",
+            f"Resident memory ended {more_kib:,} KiB ({more_kib * 100 / rest[0]['rss_kib']:.1f} %) above "
+            f"where it was behind the warm-up, {more_kib * 1024 / (last['requests'] - rest[0]['requests']):.2f} "
+            "bytes for each request.", ""]
     if result["wrong"]:
         out += ["What was wrong:", ""] + [f"- `{text}`" for text in result["wrong"][:20]]
     else:
@@ -67,10 +71,11 @@ def page(paths):
            "answer is checked.", "",
            "The load pauses a few times until every connection is gone. The first pause ends the "
            "warm-up; at the",
-           "last one memory, descriptors and pools must be where they were then. `most` is the most "
-           "that a",
-           "look, one a minute, saw under the load before. The one connection is that of `weir "
-           "ctl`, which asks.", "",
+           "last one descriptors must be where they were then, queues and held input empty, and "
+           "resident memory",
+           "within 1 MiB. `most` is the most that a look, one a minute, saw under the load before. The "
+           "one",
+           "connection is that of `weir ctl`, which asks.", "",
            "    tests/soak/soak.py run build/release/bin/weir --backend uring --out uring.json", ""]
     for path in paths:
         with open(path) as file:
