@@ -101,6 +101,7 @@ static void talk(struct strainer each)
     s->drain = c->drain = send_more;
     s->data = c->data = data_more;
     s->end = c->end = do_nothing;
+    s->service.read_on = c->service.read_on = WEIR_READ_ALWAYS; /* else both wait for the other */
     side_listen(s, NULL);
     side_connect(c, side_url(s));
     UNTIL(w, s->closed == 1 && c->closed == 1);

@@ -162,6 +162,12 @@ static void quiet_end(struct rec *r)
         QUIET(r, weir_abort(r->conn));
 }
 
+static bool above_the_mark(struct world *w, struct rec *r)
+{
+    weir_conn_stats stats;
+    return V(w, weir_conn_stats_get(r->conn, &stats)) == 0 && stats.unsent_bytes > 20000;
+}
+
 static void k03_sending_does_not_enter_the_kernel(void **state)
 {
     struct world *w = world_open(NULL);
@@ -183,7 +189,7 @@ static void k03_sending_does_not_enter_the_kernel(void **state)
         struct peer *p = peer_connect_small(s, 4096, 0);
         p->reads = false;
         p->to_send = 3000;
-        world_run_ms(w, 30);
+        UNTIL(w, above_the_mark(w, p->rec)); /* on_idle goes on sending */
         p->reads = true;
         UNTIL(w, p->rec->drains > 0);
         p->finish = true;

@@ -182,7 +182,7 @@ static void k07_idle_after_waiting_for_a_block(void **state)
     struct world *w = world_open(&options);
     struct side *s = a_side(w);
     struct peer *peers[PEERS];
-    s->service.idle_ms = 3 * SOON_MS;
+    s->service.idle_ms = 20 * SOON_MS;
     s->data = do_echo;
     side_listen(s, NULL);
     for (int i = 0; i < PEERS; i++)
