@@ -46,6 +46,8 @@ typedef struct weir_http_options {
     const char *const *headers; /* "Name: value" for every answer, NULL-terminated */
     bool no_keep_alive;         /* one request a connection */
     const char *server_name;    /* value of Server; default none */
+    uint32_t shed_ms;           /* a request that has waited longer for a loop that was too busy
+                                 * for a second is refused (503): default 500 ms; WEIR_OFF */
 } weir_http_options;
 
 enum weir_http_flags { WEIR_HTTP_PLAIN = 1 };

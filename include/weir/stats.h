@@ -100,7 +100,9 @@
        "lookups that asked the file system")                                                   \
     XX(http_files_bytes, "weir_http_files_bytes", "bytes", GAUGE, "files held in memory")      \
     XX(http_log_lost, "weir_http_log_lost_total", "lines", COUNTER,                            \
-       "lines of the access log that were lost")
+       "lines of the access log that were lost")                                               \
+    XX(http_shed, "weir_http_shed_total", "requests", COUNTER,                                 \
+       "refused because they had waited too long for a loop that was too busy")
 
 #define WEIR_STATS_FIELD(field, metric, unit, kind, what) uint64_t field;
 typedef struct weir_loop_stats {

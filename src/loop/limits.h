@@ -10,6 +10,8 @@
     XX(POSTS_MAX, 65536, "messages", "messages from other threads waiting for a loop")          \
     XX(POSTS_MAX_BYTES, 64 << 20, "bytes", "their bytes")                                       \
     XX(STALL_MS, 200, "ms", "a handler that holds its loop longer is reported")                 \
+    XX(BUSY_MS, 1000, "ms", "a loop that hardly waited in this time has too much to do")        \
+    XX(SHED_MS, 500, "ms", "waited by a request for such a loop: it is refused (503)")          \
     XX(POOL_THREADS, 4, "threads", "worker threads of a loop for files and blocking calls")     \
     XX(POOL_QUEUE, 4096, "jobs", "jobs waiting for them")                                       \
     XX(CONN_SIZE_MAX, 65536, "bytes", "a service's own bytes for each connection")              \

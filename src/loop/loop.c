@@ -190,6 +190,18 @@ static int64_t sleep_ns(weir_loop *loop, weir_time deadline)
     return due > now_ns ? (int64_t)(due - now_ns) : 0;
 }
 
+/* Whether there is more to do than can be done, window by window. */
+static void busy_check(weir_loop *loop, uint64_t now_ns)
+{
+    uint64_t window_ns = now_ns - loop->busy_from_ns;
+    if (window_ns < LIMIT_BUSY_MS * WEIR_MS)
+        return;
+    uint64_t waited_ns = loop->counters.waited_ns - loop->busy_from_waited_ns;
+    loop->busy = loop->busy_from_ns != 0 && waited_ns * 10 < window_ns;
+    loop->busy_from_ns = now_ns;
+    loop->busy_from_waited_ns = loop->counters.waited_ns;
+}
+
 /* A handler that held the loop too long is named by its turn: the log says how long. */
 static void stall_check(weir_loop *loop)
 {
@@ -197,6 +209,7 @@ static void stall_check(weir_loop *loop)
     uint64_t now_ns = weir__clock_now_ns(), held_ns = now_ns - loop->turn_handled_from_ns;
     loop->counters.handled_ns += held_ns;
     loop->turn_ended_ns = now_ns;
+    busy_check(loop, now_ns);
     if (held_ns > loop->options.stall_ms * WEIR_MS) {
         loop->counters.stalls++;
         weir__log_limited(&site, WEIR_LOG_WARN, 0, 0,

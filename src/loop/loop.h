@@ -82,6 +82,10 @@ struct weir_loop {
     bool embedded;      /* a host sleeps for it: weir_loop_fd */
     uint32_t fork_mark; /* as it was when the loop was made */
     uint64_t turn_handled_from_ns, turn_ended_ns;
+    /* The window that decides on .busy began here; in the last one it waited for less than a tenth
+     * of the time. */
+    uint64_t busy_from_ns, busy_from_waited_ns;
+    bool busy;
     _Atomic uintptr_t owner; /* pthread_self() of the thread that turns it; 0: nobody yet */
     weir_loop_options options;
     struct loop_counters counters;

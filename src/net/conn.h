@@ -407,6 +407,10 @@ static inline void conn_deadline_began(weir_loop *loop, struct conn *c)
 void conn_idle_begin(weir_loop *loop, struct conn *c); /* the times of on_idle count from now */
 void conn_event_timer(weir_loop *loop, struct wheel_node *node);
 
+/* info.c: whether what was just received has waited longer than this for a loop that is overloaded
+ * (K19). Asks the kernel only then. */
+bool conn_overdue(weir_loop *loop, struct conn *c, uint32_t most_ms);
+
 /* loans.c: memory lent by weir_own */
 struct loans *loans_new(void);
 void loans_free(weir_loop *loop); /* gives everything back first */

@@ -50,3 +50,18 @@ int weir_conn_tcp_info(weir_conn conn, weir_tcp_info *out)
 {
     return with_number(conn, ask_tcp_info, out);
 }
+
+/* A queue that is longer than its users' patience, first come first served, serves only those who
+ * have left. How long something has waited is known to the kernel alone; it is asked where the loop
+ * hardly ever waits, and tells the milliseconds since the socket's last data. */
+bool conn_overdue(weir_loop *loop, struct conn *c, uint32_t most_ms)
+{
+    weir_tcp_info info;
+    if (!loop->busy || most_ms == WEIR_OFF)
+        return false;
+    /* Bytes that waited for us to read on, or for a former request, are no sign of anything. */
+    bool held = c->busy != NULL && c->busy->held != NULL;
+    if (held || conn_unsent(c) || (conn_flags(c) & CONN_IN_CONSUMER) == 0)
+        return false;
+    return weir_conn_tcp_info(conn_handle(loop, c), &info) == 0 && info.last_received_ms > most_ms;
+}

@@ -1,8 +1,10 @@
 /* K19: at the limit of connections they are left in the backlog, reset, or answered; accepting can
- * be slowed down. */
+ * be slowed down; what has waited too long is shed. */
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+#include <weir/http.h>
 
 #include "conformance/harness.h"
 
@@ -234,6 +236,73 @@ static void k19_accept_rate(void **state)
     world_end(w);
 }
 
+/* --- what has waited too long ------------------------------------------------------------------*/
+
+static void work_20_ms(weir_exchange x, void *user)
+{
+    uint64_t end = now_ns() + 20 * WEIR_MS;
+    while (now_ns() < end)
+        continue;
+    (void)!weir_http_text(x, 200, "done");
+}
+
+static const char ask[] = "GET / HTTP/1.1\r\nHost: t\r\n\r\n";
+
+/* Asks and waits until the request has lain in the kernel for 700 ms, then for the answer's status.
+ */
+static int answer_to_one_who_waited(struct world *w, struct side *s)
+{
+    struct peer *p = peer_start(s);
+    world_turn(w);
+    peer_say(p, ask, strlen(ask));
+    usleep(700000);
+    UNTIL(w, p->kept_size > 12);
+    int status = atoi((const char *)p->kept + 9);
+    peer_close(p);
+    return status;
+}
+
+/* A loop that has had too much to do for a second refuses who has waited for longer than his
+ * patience; those who come now are served. */
+static void k19_what_waited_too_long_is_shed(void **state)
+{
+    for (int off = 0; off < 2; off++) {
+        struct world *w = world_open(NULL);
+        struct side *s = side_new(w);
+        weir_http_options options = {.shed_ms = off ? WEIR_OFF : 0};
+        weir_http_app *app = weir_http_app_new(&options);
+        weir_http_stats stats;
+        weir_listener listener;
+        assert_non_null(app);
+        assert_int_equal(weir_http_get(app, "/", work_20_ms, NULL), 0);
+        weir_http_service(app, "tcp://127.0.0.1:0", &s->service);
+        assert_int_equal(V(w, weir_listen(&listener, &s->service)), 0);
+        assert_int_equal(V(w, weir_listener_address(listener, &s->address)), 0);
+        assert_int_equal(answer_to_one_who_waited(w, s), 200); /* it is not the waiting alone */
+        struct peer *busy[4];
+        size_t heard[4] = {0};
+        for (int i = 0; i < 4; i++)
+            busy[i] = peer_start(s);
+        uint64_t end = now_ns() + 2500 * WEIR_MS;
+        while (now_ns() < end) { /* each asks again as soon as it has its answer */
+            for (int i = 0; i < 4; i++)
+                if (busy[i]->kept_size > heard[i] || heard[i] == 0) {
+                    heard[i] = busy[i]->kept_size + 1;
+                    peer_say(busy[i], ask, strlen(ask));
+                }
+            world_turn_ms(w, 0);
+        }
+        for (int i = 0; i < 4; i++)
+            assert_null(memmem(busy[i]->kept, busy[i]->kept_size, " 503 ", 5));
+        assert_int_equal(answer_to_one_who_waited(w, s), off ? 200 : 503);
+        assert_int_equal(V(w, weir_http_stats_get(w->loop, &stats)), 0);
+        assert_int_equal(stats.http_shed, !off);
+        w->check_leaks = false; /* what an application keeps for its next server lives on */
+        world_end(w);
+        weir_http_app_free(app);
+    }
+}
+
 K_MAIN(T(k19_left_in_the_backlog), T(k19_reset), T(k19_answered), T(k19_answers_are_bounded),
        T(k19_the_loops_own_limit), T(k19_a_burst_at_the_limit), T(k19_two_listeners_have_one_limit),
-       T(k19_accept_rate))
+       T(k19_accept_rate), T(k19_what_waited_too_long_is_shed))

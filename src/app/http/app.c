@@ -18,6 +18,7 @@ static void defaults(weir_http_options *o)
     limit_default(&o->fields_max, HTTP1_FIELDS);
     limit_default(&o->stack_bytes, HTTP_STACK_BYTES);
     limit_default(&o->handlers_max, HTTP_HANDLERS_MAX);
+    limit_default(&o->shed_ms, LIMIT_SHED_MS);
     if (o->body_max_bytes == 0)
         o->body_max_bytes = HTTP_BODY_BYTES;
 }

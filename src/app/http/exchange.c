@@ -228,6 +228,11 @@ static void run_busy(struct exchange *x, const char *cause)
 
 void exchange_run(struct exchange *x)
 {
+    if (conn_overdue(x->server->loop, x->conn, x->server->app->options.shed_ms)) {
+        x->server->shed++;
+        answer_busy(x, "the server is overloaded: the request has waited too long");
+        return;
+    }
     x->handler_running = true;
     if ((x->route.flags & WEIR_HTTP_PLAIN) != 0) {
         x->plain = true;

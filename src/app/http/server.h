@@ -87,7 +87,7 @@ struct http_server {
     size_t made_size; /* 0: not made, or in a second that has passed */
     size_t type_size; /* of its Content-Type's value, which ends it but for CR LF; 0: none */
     unsigned made_status;
-    uint64_t requests, refused, waited;
+    uint64_t requests, refused, shed, waited;
     uint64_t log_lost; /* lines that the access log had no room for, or could not write */
 };
 

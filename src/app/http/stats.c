@@ -42,6 +42,7 @@ int weir__http_stats_get(weir_loop *loop, weir_http_stats *out, size_t size)
         stats.http_refused += server->refused;
         stats.http_exchanges += server->exchanges;
         stats.http_log_lost += server->log_lost;
+        stats.http_shed += server->shed;
         mount_stats(server, &stats);
     }
     memset(out, 0, size);
