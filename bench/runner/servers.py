@@ -54,6 +54,10 @@ def _nginx(name, conf, path="/", **values):
                      values=values, path=path)
 
 
+def weir(backend, path="/"):
+    return _weir(backend, "weir_http", path=path)
+
+
 ECHO = [
     _weir("uring", "weir_echo"),
     _weir("epoll", "weir_echo"),

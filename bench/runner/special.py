@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 
 from . import servers
+from .goodput import Goodput
 from .load import LoadError
 from .measure import say
 from .process import LOAD_CPU, Server, free_port, on_cpu
@@ -193,4 +194,4 @@ def strace(server, path):
     return process
 
 
-SPECIAL = [Memory(), Idle()]
+SPECIAL = [Memory(), Idle(), Goodput()]
