@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """docs/conformance.md: which contract is pinned by which tests, and how they ended on each back end.
 
-usage: conformance.py write BUILD    run the conformance tests in this build folder, write the page
-       conformance.py check          is the page about the tests that there are?
+usage: conformance.py write BUILD [REGEX]    run the conformance tests in this build folder, or those
+                                             that match beside former results, and write the page
+       conformance.py check                  is the page about the tests that there are?
 
 The page is made from the tests' results; the check compares names alone, so that it needs no run.
 """
 
+import json
 import platform
 import re
 import subprocess
@@ -96,9 +98,15 @@ def groups(programs):
 class Results:
     """Cases and how they ended: passed, skipped with a reason, failed, or not run."""
 
-    def __init__(self, path, programs):
-        self.ended = {}
-        self.missing = set()
+    def __init__(self, kept):
+        self.kept = kept
+        rows = json.loads(kept.read_text()) if kept.exists() else []
+        self.ended = {(case, suffix): (state, why) for case, suffix, state, why in rows}
+
+    def save(self):
+        self.kept.write_text(json.dumps([[*key, *value] for key, value in self.ended.items()]))
+
+    def read(self, path, programs):
         for case in xml.parse(path).getroot().iter("testcase"):
             name = case.get("name").removeprefix("conformance.")
             program = max((p for p in programs if name.startswith(p + ".")), key=len, default=None)
@@ -172,15 +180,19 @@ def page(results, programs):
     return "\n".join(out)
 
 
-def write(build):
+def write(build, regex):
     programs = sources()
+    results = Results(Path(build) / "conformance.json")
+    if not regex:
+        results.ended.clear()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "results.xml"
-        subprocess.run(["ctest", "-L", "^conformance$", "-j", "2", "--output-junit", path,
-                        "--repeat", "until-pass:3",
+        subprocess.run(["ctest", "-L", "^conformance$", *(["-R", regex] if regex else []), "-j", "2",
+                        "--output-junit", path, "--repeat", "until-pass:3",
                         "--test-output-size-passed", "1000000",
                         "--test-output-size-failed", "1000000"], cwd=build, check=False)
-        results = Results(path, programs)
+        results.read(path, programs)
+    results.save()
     PAGE.write_text(page(results, programs))
     failed = sorted(f"{case} on {suffix}" for (case, suffix), (state, _) in results.ended.items()
                     if state == "failed")
@@ -223,8 +235,8 @@ def check():
 def main():
     if sys.argv[1:] == ["check"]:
         return check()
-    if len(sys.argv) == 3 and sys.argv[1] == "write":
-        return write(sys.argv[2])
+    if len(sys.argv) in (3, 4) and sys.argv[1] == "write":
+        return write(sys.argv[2], "".join(sys.argv[3:]))
     print(__doc__, file=sys.stderr)
     return 64
 
