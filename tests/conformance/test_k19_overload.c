@@ -293,10 +293,10 @@ static void k19_what_waited_too_long_is_shed(void **state)
             world_turn_ms(w, 0);
         }
         for (int i = 0; i < 4; i++)
-            assert_null(memmem(busy[i]->kept, busy[i]->kept_size, " 503 ", 5));
+            assert_non_null(memmem(busy[i]->kept, busy[i]->kept_size, " 200 ", 5));
         assert_int_equal(answer_to_one_who_waited(w, s), off ? 200 : 503);
         assert_int_equal(V(w, weir_http_stats_get(w->loop, &stats)), 0);
-        assert_int_equal(stats.http_shed, !off);
+        assert_true(off ? stats.http_shed == 0 : stats.http_shed >= 1);
         w->check_leaks = false; /* what an application keeps for its next server lives on */
         world_end(w);
         weir_http_app_free(app);
