@@ -34,7 +34,8 @@ void histogram_init(struct histogram *histogram)
 void histogram_clear(struct histogram *histogram)
 {
     if (histogram->count != 0) {
-        uint32_t first = histogram_cell_of(histogram->min), last = histogram_cell_of(histogram->max);
+        uint32_t first = histogram_cell_of(histogram->min),
+                 last = histogram_cell_of(histogram->max);
         memset(&histogram->cells[first], 0, (last - first + 1) * sizeof *histogram->cells);
     }
     histogram->count = histogram->sum = histogram->max = 0;
