@@ -17,7 +17,7 @@ missing_packages() {
     local name
     for name in "$@"; do
         # A package may exist for several architectures; one that is installed is enough.
-        dpkg-query -W -f '${db:Status-Status}\n' "$name" 2>/dev/null | grep -qx installed ||
+        dpkg-query -W -f '${db:Status-Status}\n' "$name" 2>/dev/null | grep -x installed >/dev/null ||
             printf '%s\n' "$name"
     done
 }

@@ -20,7 +20,7 @@ on_backends() {
     for backend in ${WEIR_BACKENDS:-"$@"}; do
         echo "# $backend"
         if [ "$backend" = uring ] &&
-            ! "$weir" backends --json | tr -d ' \n' | grep -q '"backend":"uring","usable":true'; then
+            ! "$weir" backends --json | tr -d ' \n' | grep '"backend":"uring","usable":true' >/dev/null; then
             echo "no io_uring here"
             continue
         fi

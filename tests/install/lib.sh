@@ -1,6 +1,8 @@
 # shellcheck shell=bash
 # Read by the tests here: installs the build into a scratch prefix and runs the README's program.
 set -euo pipefail
+# With pipefail no "| grep -q" here: it ends at the first match, whoever still writes dies of SIGPIPE,
+# and what was found counts as not found.
 
 : "${WEIR_BUILD:?}" "${WEIR_SOURCE:?}"
 scratch=$(mktemp -d)

@@ -7,8 +7,11 @@
 [ -z "${WEIR_SANITIZE:-}" ] || skip "packages are made of the release build"
 command -v dpkg-deb >/dev/null || skip "no dpkg-deb: not Debian"
 [ "$(id -u)" -eq 0 ] || skip "installing packages needs root"
+# There is one set of installed packages, whoever tests: one at a time.
+exec 9>"${TMPDIR:-/tmp}/weir-install-packages.lock"
+flock 9
 for name in libweir0 libweir-dev weir; do
-    if dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null | grep -qx installed; then
+    if dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null | grep -x installed >/dev/null; then
         skip "$name is installed on this machine, and would be replaced"
     fi
 done
@@ -26,8 +29,8 @@ debs=("$build"/packages/*.deb)
 field() {
     dpkg-deb -f "$build"/packages/"$1"_*.deb "$2"
 }
-field libweir-dev Depends | grep -q 'libweir0 (= ' || fail "libweir-dev must need its libweir0"
-field libweir0 Depends | grep -q 'libc6' || fail "libweir0 must need libc6"
+field libweir-dev Depends | grep 'libweir0 (= ' >/dev/null || fail "libweir-dev must need its libweir0"
+field libweir0 Depends | grep 'libc6' >/dev/null || fail "libweir0 must need libc6"
 
 # Whatever the packages bring is gone again afterwards, also when the test fails.
 remove() {
@@ -42,11 +45,11 @@ done >"$scratch/files"
 grep -q '/libweir\.so\.0$' "$scratch/files" || fail "no library"
 grep -q '/man1/weir\.1' "$scratch/files" || fail "no manual"
 
-/usr/bin/weir version | grep -q "$(field weir Version | cut -d- -f1)" || fail "weir version"
+/usr/bin/weir version | grep "$(field weir Version | cut -d- -f1)" >/dev/null || fail "weir version"
 write_program "$scratch/echo.c"
 # shellcheck disable=SC2046
 "${CC:-cc}" "$scratch/echo.c" -o "$scratch/echo" $(pkg-config --cflags --libs weir)
-ldd "$scratch/echo" | grep -q '/libweir\.so\.0 ' || fail "the program does not find the library"
+ldd "$scratch/echo" | grep '/libweir\.so\.0 ' >/dev/null || fail "the program does not find the library"
 expect_echo "$scratch/echo"
 
 dpkg --purge weir libweir-dev libweir0 >>"$scratch/dpkg.log" 2>&1 ||

@@ -11,14 +11,14 @@ write_program "$scratch/echo.c"
 # shellcheck disable=SC2046
 "${CC:-cc}" -std=c17 -Wall -Wextra -Wno-unused-parameter -Werror "$scratch/echo.c" \
     -o "$scratch/echo" $(pkg-config --cflags --libs weir)
-readelf -d "$scratch/echo" | grep -q 'NEEDED.*libweir\.so\.[0-9]' || fail "no versioned soname"
+readelf -d "$scratch/echo" | grep 'NEEDED.*libweir\.so\.[0-9]' >/dev/null || fail "no versioned soname"
 expect_echo "$scratch/echo"
 
 # The archive before the libraries that it needs.
 # shellcheck disable=SC2046
 "${CC:-cc}" "$scratch/echo.c" -o "$scratch/echo-static" $(pkg-config --cflags weir) \
     "$LD_LIBRARY_PATH/libweir.a" $(pkg-config --libs-only-l --static weir | sed 's/-lweir//')
-if readelf -d "$scratch/echo-static" | grep -q 'NEEDED.*libweir'; then
+if readelf -d "$scratch/echo-static" | grep 'NEEDED.*libweir' >/dev/null; then
     fail "the static program needs the shared library"
 fi
 expect_echo env -u LD_LIBRARY_PATH "$scratch/echo-static"
