@@ -137,7 +137,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         input.at = data;
         input.left = size;
         one_run(__start_sim_programs[0], hash_of(data, size), folder, false, outcome);
-        memcpy(counters, __start___sancov_cntrs, counters_size());
+        if (counters_size() > 0)
+            memcpy(counters, __start___sancov_cntrs, counters_size());
         _exit(0);
     }
     if (child < 0)
@@ -150,6 +151,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fprintf(stderr, "status %d: %.*s\n", status, (int)outcome->report_size, outcome->report);
         abort();
     }
-    memcpy(__start___sancov_cntrs, counters, counters_size());
+    if (counters_size() > 0)
+        memcpy(__start___sancov_cntrs, counters, counters_size());
     return 0;
 }
