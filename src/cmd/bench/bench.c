@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cmd/bench/kinds.h"
+#include "cmd/bench/tables.h"
 
 const struct option_choice bench_backends[] = {{"auto", 0}, {"uring", 0},  {"epoll", 0},
                                                {"poll", 0}, {"select", 0}, {0}};

@@ -17,12 +17,11 @@ bool bench_number(const char *text, double *out)
     if (!isdigit((unsigned char)*text) && *text != '.')
         return false;
     double number = strtod(text, &end);
-    if (*end == 'k' || *end == 'K')
-        number *= 1e3, end++;
-    else if (*end == 'm' || *end == 'M')
-        number *= 1e6, end++;
-    else if (*end == 'g' || *end == 'G')
-        number *= 1e9, end++;
+    static const char units[] = "kmg";
+    const char *unit = *end != '\0' ? strchr(units, tolower((unsigned char)*end)) : NULL;
+    for (const char *step = units; unit != NULL && step <= unit; step++)
+        number *= 1e3;
+    end += unit != NULL;
     *out = number;
     return *end == '\0' && number >= 0 && number <= 1e15;
 }
