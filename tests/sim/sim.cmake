@@ -32,9 +32,9 @@ target_link_options(weir_sim PRIVATE ${sim_wraps}
 
 # A slice for each program, from seeds that begin where the commit says.
 if(WEIR_SANITIZE)
-  set(sim_slice_seeds 400)
+  set(sim_slice_seeds 200)
 else()
-  set(sim_slice_seeds 6000)
+  set(sim_slice_seeds 12000)
 endif()
 file(GLOB sim_programs CONFIGURE_DEPENDS sim/programs/*.c)
 foreach(source ${sim_programs})
