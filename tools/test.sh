@@ -60,7 +60,7 @@ stage_nth-full() {
     suite nth-full asan -L '^nth$'
 }
 
-# kernel VERSION: in a virtual machine without hardware support, about ten minutes.
+# kernel VERSION: in a virtual machine without hardware support, ten to twenty minutes.
 stage_kernel() {
     local stage=kernel-$1 code
     echo "== $stage: build"

@@ -155,7 +155,7 @@ def main():
         log_path = BUILD / f"kernel-{options.kernel}.log"
         with open(log_path, "w") as log:
             console = Console(log)
-            boot(folder, image, options.seconds or (220 if options.slice else 1500), console.seen)
+            boot(folder, image, options.seconds or (220 if options.slice else 3000), console.seen)
     report(options, console, [line.split()[0] for line in lines], log_path)
 
 
