@@ -88,6 +88,8 @@ struct check *check_new(uint64_t seed);
 void check_end(struct check *check);
 /* Makes the file that check_send_file sends: for a program's setup(). */
 void check_setup(const char *folder);
+/* What stands at an offset of that file. */
+uint8_t check_file_byte(uint64_t at);
 /* Whether connections may have ended through nobody's doing: faults, or want of something. */
 bool check_may_break(const struct check *check);
 /* How much was checked, for a summary: connections, bytes. */

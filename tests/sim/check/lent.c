@@ -270,6 +270,11 @@ void check_setup(const char *folder)
     fclose(file);
 }
 
+uint8_t check_file_byte(uint64_t at)
+{
+    return noise_table()[at % CHECK_NOISE];
+}
+
 int check_send_file(struct check_conn *cc, size_t size, size_t short_by)
 {
     struct check_loop *cl = cc->side->cl;
