@@ -86,6 +86,7 @@ struct weir_loop {
      * of the time. */
     uint64_t busy_from_ns, busy_from_waited_ns;
     bool busy;
+    uint32_t waits_asked_ms, late_from_ms; /* see conn_overdue */
     _Atomic uintptr_t owner; /* pthread_self() of the thread that turns it; 0: nobody yet */
     weir_loop_options options;
     struct loop_counters counters;

@@ -52,16 +52,26 @@ int weir_conn_tcp_info(weir_conn conn, weir_tcp_info *out)
 }
 
 /* A queue that is longer than its users' patience, first come first served, serves only those who
- * have left. How long something has waited is known to the kernel alone; it is asked where the loop
- * hardly ever waits, and tells the milliseconds since the socket's last data. */
+ * have left. How long something has waited is known to the kernel alone, which tells the
+ * milliseconds since the socket's last data. It is asked where the loop hardly ever waits, once a
+ * millisecond (a loop may well be busy with requests that come no faster than it answers), and for
+ * every request once one was found to have waited for half the time. */
 bool conn_overdue(weir_loop *loop, struct conn *c, uint32_t most_ms)
 {
+    enum { LATE_MS = 100 };
     weir_tcp_info info;
     if (!loop->busy || most_ms == WEIR_OFF)
+        return false;
+    if (loop->now_ms == loop->waits_asked_ms && loop->now_ms - loop->late_from_ms > LATE_MS)
         return false;
     /* Bytes that waited for us to read on, or for a former request, are no sign of anything. */
     bool held = c->busy != NULL && c->busy->held != NULL;
     if (held || conn_unsent(c) || (conn_flags(c) & CONN_IN_CONSUMER) == 0)
         return false;
-    return weir_conn_tcp_info(conn_handle(loop, c), &info) == 0 && info.last_received_ms > most_ms;
+    loop->waits_asked_ms = loop->now_ms;
+    if (weir_conn_tcp_info(conn_handle(loop, c), &info) < 0)
+        return false;
+    if (info.last_received_ms > most_ms / 2)
+        loop->late_from_ms = loop->now_ms;
+    return info.last_received_ms > most_ms;
 }
