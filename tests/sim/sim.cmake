@@ -32,7 +32,7 @@ target_link_options(weir_sim PRIVATE ${sim_wraps}
 
 # A slice for each program, from seeds that begin where the commit says.
 if(WEIR_SANITIZE)
-  set(sim_slice_seeds 200)
+  set(sim_slice_seeds 60)
 else()
   set(sim_slice_seeds 12000)
 endif()

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/asan.h"
 #include "core.h"
 #include "loop/loop.h"
 
@@ -151,6 +152,8 @@ static char *stack_new(void)
 
 static void stack_drop(struct sim_actor *actor)
 {
+    /* The frames of one that was killed never return and take their marks away. */
+    asan_unpoison(actor->stack, STACK_BYTES);
     if (state.free_stack == NULL)
         state.free_stack = actor->stack;
     else
