@@ -44,7 +44,8 @@ enum weir_deadline {
 typedef struct weir_end {
     enum weir_why why;
     enum weir_deadline deadline;
-    int error; /* negative, or 0 */
+    int error; /* negative, or 0. After an end in order (PEER_FINISHED, CLOSED): why output that was
+                * queued before weir_close could not all be sent */
 } weir_end;
 
 /* weir_send's answer beside errors: queued, and the output is above the soft mark: wait for

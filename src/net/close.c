@@ -8,8 +8,13 @@
 
 static void cause(struct conn *c, enum weir_why why, int error, enum weir_deadline which)
 {
-    if (c->why != WEIR_WHY_NONE)
+    if (c->why != WEIR_WHY_NONE) {
+        /* It was to end in order, but not all that was to be sent before could be: that is told
+         * beside the cause. */
+        if (c->phase == CONN_FLUSHING && c->error == 0)
+            c->error = error;
         return;
+    }
     c->why = (uint8_t)why;
     c->deadline = (uint8_t)which;
     if (c->error == 0 || why != WEIR_WHY_CLOSED) /* an error held back while paused stays known */

@@ -232,6 +232,28 @@ static void k10_the_first_of_our_own_causes(void **state)
     world_end(w);
 }
 
+/* Closed by us, but the peer did not take what was to be sent before: that is not kept quiet. */
+static void k10_closed_with_output_that_was_lost(void **state)
+{
+    static const uint8_t much[60000];
+    struct world *w = world_open(NULL);
+    struct side *s = side_new(w);
+    s->service.socket.send_buffer_bytes = 4096;
+    side_listen(s, NULL);
+    struct peer *p = peer_connect_small(s, 4096, 0);
+    p->reads = false;
+    UNTIL(w, p->rec != NULL && p->rec->opens == 1);
+    assert_int_equal(V(w, weir_send(p->rec->conn, (weir_view){.data = much, .size = sizeof much})),
+                     0);
+    assert_int_equal(V(w, weir_close(p->rec->conn)), 0);
+    world_run_ms(w, 10);
+    peer_reset(p);
+    UNTIL(w, p->rec->closes == 1);
+    assert_int_equal(p->rec->end.why, WEIR_WHY_CLOSED);
+    assert_true(p->rec->end.error == -EPIPE || p->rec->end.error == -ECONNRESET);
+    world_end(w);
+}
+
 /* The peer leaves in the middle of a frame: its end is an end, but not a clean one. */
 static void k10_an_end_in_the_middle_of_a_frame(void **state)
 {
@@ -295,5 +317,5 @@ K_MAIN(T(k10_half_close_still_gets_answers), T(k10_sends_long_after_the_peers_en
        T(k10_a_reset_while_paused_is_told_when_resumed), T(k10_paused_does_not_spin),
        T(k10_a_failing_send_tells_of_a_reset_while_paused), T(k10_a_deadline_ends_a_paused_one),
        T(k10_closed_while_paused_and_reset), T(k10_a_reset_seen_by_a_send_stays_a_reset),
-       T(k10_the_first_of_our_own_causes), T(k10_an_end_in_the_middle_of_a_frame),
-       T(k10_unix_sockets))
+       T(k10_the_first_of_our_own_causes), T(k10_closed_with_output_that_was_lost),
+       T(k10_an_end_in_the_middle_of_a_frame), T(k10_unix_sockets))

@@ -88,8 +88,9 @@ def peers_that_never_read():
     print(f"  {sum(flood.sent for flood in floods) >> 20} MiB were taken, "
           f"{grown >> 10} KiB of memory for them", flush=True)
     if not os.environ.get("WEIR_SANITIZE"):
-        # The hard cap of each, and the receive blocks.
-        assert grown < (PEERS + 4) << 20, f"{grown >> 20} MiB"
+        # The hard cap of each, what the C library keeps of memory that was given back while the
+        # queues grew, and the receive blocks.
+        assert grown < (2 * PEERS + 4) << 20, f"{grown >> 20} MiB"
     for flood in floods:
         flood.read_all()
         flood.socket.close()
