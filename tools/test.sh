@@ -10,7 +10,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 stages=(release install asan tsan clang lint)
 long_stages=(nth-full kernel-6.1 kernel-6.12)
 results="$root/build/results"
-jobs=$(nproc)
+# Most tests wait for time, sockets and clients far more than they compute.
+jobs=$(($(nproc) * 2))
 prefix=()
 
 # note STAGE passed|failed|skipped NAME [REASON]: one result that is no CTest test.
