@@ -63,6 +63,8 @@ static void account_sent(weir_loop *loop, struct conn *c, uint64_t size)
     loop->net->counters.sent_bytes += size;
     loop->net->counters.sends++;
     output_consume(loop, c, &c->busy->out, size);
+    if (c->busy->out.unsent_bytes == 0)
+        c->busy->stalling = false; /* what is queued next, in the same turn even, waits from then */
 }
 
 /* The result of a send of `asked` bytes, at once or by event. */
