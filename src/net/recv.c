@@ -11,6 +11,14 @@ static size_t held_size(const struct conn *c)
     return c->busy != NULL ? c->busy->held_to - c->busy->held_from : 0;
 }
 
+/* To the end of the line for receive blocks. Who is in the list of the ready stays there, for what
+ * it has comes first: it is flushed behind that, and asks again. */
+static void recv_wait(struct net *net, struct conn *c)
+{
+    if (c->list != CONN_LIST_READY)
+        conn_list_add(net, c, CONN_LIST_BLOCKS);
+}
+
 void conn_recv_want(weir_loop *loop, struct conn *c)
 {
     uint32_t flags = conn_flags(c);
@@ -28,14 +36,14 @@ void conn_recv_want(weir_loop *loop, struct conn *c)
         c->fd.flags |= IO_FD_ONCE;
     if (loop->net->lists[CONN_LIST_BLOCKS].count != 0 && (flags & CONN_LINED_UP) == 0) {
         /* Others wait for a receive block: whoever has had one goes to the end of the line. */
-        conn_list_add(loop->net, c, CONN_LIST_BLOCKS);
+        recv_wait(loop->net, c);
         return;
     }
     int result = loop->io->ops->recv(loop->io, &c->fd, conn_token(c, IO_OP_RECV));
     if (result == IO_PENDING)
         conn_flags(c) = (flags | CONN_RECV_ARMED) & ~(uint32_t)CONN_RECV_CANCELED;
     else if (result == -ENOBUFS || result == -ENOMEM)
-        conn_list_add(loop->net, c, CONN_LIST_BLOCKS); /* the kernel's want passes */
+        recv_wait(loop->net, c); /* the kernel's want passes */
     else if (result < 0)
         conn_fail(loop, c, WEIR_WHY_ERROR, result);
 }

@@ -5,6 +5,7 @@
 
 #include "conformance/harness.h"
 #include "loop/loop.h"
+#include "net/conn.h"
 
 enum { KEPT = 4000 };
 static weir_view kept[KEPT];
@@ -223,6 +224,52 @@ static void k08_few_blocks_and_much_coming_and_going(void **state)
     world_end(w);
 }
 
+static struct rec *waiting; /* has a frame held, and is resumed while others wait for blocks */
+
+static void resume_beside_a_line(struct rec *r, weir_view data)
+{
+    struct rec *held = waiting;
+    if (held == NULL || r->side->world->loop->net->lists[CONN_LIST_BLOCKS].count == 0)
+        return;
+    waiting = NULL;
+    if (H(r, weir_resume(held->conn)) < 0)
+        world_broke(r->side->world, "it could not be resumed");
+}
+
+/* A frame that is held comes when its connection is resumed, and not only when a receive block has
+ * brought more, for which there is a line just then. */
+static void k08_held_frame_waits_for_no_block(void **state)
+{
+    enum { MANY = 20, ROUNDS = 5, EACH = 20000 };
+    struct world *w =
+        world_open(&(weir_loop_options){.receive_blocks = 2, .receive_block_bytes = 4096});
+    struct side *s = side_new(w), *framed = side_new(w);
+    struct peer *peers[MANY];
+    s->data = resume_beside_a_line;
+    framed->service.frame = weir_frame_delimiter(30, "\n");
+    side_listen(s, NULL);
+    side_listen(framed, NULL);
+    struct peer *p = peer_connect(framed);
+    for (int i = 0; i < MANY; i++)
+        peers[i] = peer_connect(s);
+    for (int round = 1; round <= ROUNDS; round++) {
+        assert_int_equal(V(w, weir_pause(p->rec->conn)), 0);
+        peer_say(p, "line\n", 5);
+        UNTIL(w, world_memory(w) != 0); /* its receive was armed: the frame is held */
+        waiting = p->rec;
+        for (int i = 0; i < MANY; i++)
+            peers[i]->to_send = (uint64_t)EACH * (unsigned)round;
+        for (int i = 0; i < MANY; i++)
+            UNTIL(w, peers[i]->rec->received == peers[i]->to_send);
+        if (waiting != NULL) /* nobody had to wait on this back end */
+            assert_int_equal(V(w, weir_resume(p->rec->conn)), 0);
+        waiting = NULL;
+        world_run_ms(w, 2);
+        assert_int_equal(p->rec->frames, round);
+    }
+    world_end(w);
+}
+
 K_MAIN(T(k08_kept_views_stay), T(k08_kept_beyond_the_loop), T(k08_one_view_to_many),
        T(k08_parts_of_a_view), T(k08_a_peer_pins_no_block), T(k08_all_send_at_once),
-       T(k08_few_blocks_and_much_coming_and_going))
+       T(k08_few_blocks_and_much_coming_and_going), T(k08_held_frame_waits_for_no_block))
