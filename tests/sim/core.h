@@ -48,7 +48,7 @@ struct sim_actor {
     const char *waits_for;        /* for the record of a hang */
     struct sim_actor *queue_next; /* of those who wait for the same mutex or condition */
     void *queue;
-    weir_loop *current; /* weir's only thread-local variable that matters here */
+    char *locals; /* weir's thread-local variables while another actor runs */
     int saved_errno;
     void *(*fn)(void *arg);
     void *arg, *result;

@@ -11,6 +11,10 @@
 #include "core.h"
 #include "loop/loop.h"
 
+/* All actors share one real thread: state.ld tells where weir's variables of a thread lie in it. */
+extern _Thread_local char weir_locals_begin[] __attribute__((tls_model("local-exec")));
+extern _Thread_local char weir_locals_end[] __attribute__((tls_model("local-exec")));
+
 enum { STACK_BYTES = 512 * 1024, GUARD_BYTES = 4096, SPIN_MOST = 20000000 };
 
 struct world world;
@@ -26,6 +30,7 @@ static struct {
     switch_context context;
     struct sanitize_flow flow;
     char *free_stack; /* of the last actor that ended */
+    char *locals;     /* weir's thread-local variables as a thread begins */
 } state;
 
 void *world_alloc(size_t size)
@@ -161,6 +166,26 @@ static void stack_drop(struct sim_actor *actor)
     actor->stack = NULL;
 }
 
+static size_t locals_size(void)
+{
+    return (size_t)((uintptr_t)weir_locals_end - (uintptr_t)weir_locals_begin);
+}
+
+/* As they are between actors, which is as a thread begins: nothing of weir has run then. */
+static char *locals_new(void)
+{
+    if (state.locals == NULL) {
+        uintptr_t one = (uintptr_t)&weir__current;
+        sim_check(one - (uintptr_t)weir_locals_begin < locals_size(),
+                  "state.ld does not find weir's thread-local variables");
+        state.locals = world_alloc(locals_size());
+        memcpy(state.locals, weir_locals_begin, locals_size());
+    }
+    char *locals = world_alloc(locals_size());
+    memcpy(locals, state.locals, locals_size());
+    return locals;
+}
+
 struct sim_actor *actor_new(sim_host *host, void *(*fn)(void *arg), void *arg)
 {
     struct sim_actor *actor = world_alloc(sizeof(*actor));
@@ -169,6 +194,7 @@ struct sim_actor *actor_new(sim_host *host, void *(*fn)(void *arg), void *arg)
     actor->fn = fn;
     actor->arg = arg;
     actor->stack = stack_new();
+    actor->locals = locals_new();
     actor->host_next = host->actors;
     host->actors = actor;
     ready_add(actor);
@@ -256,7 +282,7 @@ static void actor_run(struct sim_actor *actor)
     ready_remove(actor);
     host_enter(actor->host);
     world.outcome->switches++;
-    weir__current = actor->current;
+    memcpy(weir_locals_begin, actor->locals, locals_size());
     errno = actor->saved_errno;
     actor_now = actor;
     sanitize_enter(&state.flow, &actor->flow);
@@ -270,9 +296,9 @@ static void actor_run(struct sim_actor *actor)
     }
     sanitize_leave(&state.flow, &actor->flow, actor->state == ACTOR_ENDED);
     actor_now = NULL;
-    actor->current = weir__current;
     actor->saved_errno = errno;
-    weir__current = NULL;
+    memcpy(actor->locals, weir_locals_begin, locals_size());
+    memcpy(weir_locals_begin, state.locals, locals_size());
     if (actor->state == ACTOR_ENDED)
         stack_drop(actor);
 }
