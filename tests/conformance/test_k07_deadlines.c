@@ -263,7 +263,7 @@ static void k07_write_stall_while_closing(void **state)
     struct peer *p = slow_reader(w, s);
     assert_int_equal(V(w, weir_close(p->rec->conn)), 0);
     UNTIL(w, p->rec->closes == 1);
-    assert_int_equal(p->rec->end.why, WEIR_WHY_CLOSED); /* the first cause is kept */
+    assert_int_equal(p->rec->end.why, WEIR_WHY_CLOSED);  /* the first cause is kept */
     assert_int_equal(p->rec->end.error, WEIR_ETIMEDOUT); /* and that output was lost is told */
     assert_true(ms_open(p->rec) >= STALL_MS);
     world_end(w);

@@ -3,8 +3,8 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 seeds=${SIM_SAME_SEEDS:-200}
-first=$("$here/run" --seeds $seeds --twice --hashes | grep -E '^[a-z_]+ 0x' | sort)
-second=$("$here/run" --seeds $seeds --hashes | grep -E '^[a-z_]+ 0x' | sort)
+first=$("$here/run" --seeds "$seeds" --twice --hashes | grep -E '^[a-z_]+ 0x' | sort)
+second=$("$here/run" --seeds "$seeds" --hashes | grep -E '^[a-z_]+ 0x' | sort)
 if [ "$first" != "$second" ]; then
     echo "the events of some seeds differ from process to process:"
     diff <(echo "$first") <(echo "$second") | head -20
