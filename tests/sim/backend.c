@@ -107,12 +107,23 @@ struct sim_op *op_new(struct sim_io *sio, struct io_fd *fd, struct sim_sock *soc
     return op;
 }
 
+/* It was not tried, or was short for want of something else: no send has asked to be told. */
+static void op_room_wanted(const struct sim_op *op)
+{
+    bool sends = op->kind == IO_OP_SEND || op->kind == IO_OP_MOVE ||
+                 (op->kind == IO_OP_POLL && op->mask & POLLOUT);
+    if (sends && op->sock != NULL)
+        sock_room_wanted(op->sock);
+}
+
 void op_attach(struct sim_op *op)
 {
     op->state = OP_STATE_RUNS;
     op->attached = true;
     if (op_can(op))
         op_ready(op);
+    else
+        op_room_wanted(op);
 }
 
 void op_ready(struct sim_op *op)

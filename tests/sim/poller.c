@@ -159,6 +159,8 @@ int __wrap_epoll_ctl(int ep, int what, int fd, struct epoll_event *event)
     entry->events = event->events;
     entry->data = event->data.u64;
     entry->edge = true;
+    if (entry->events & EPOLLOUT)
+        sock_room_wanted(entry->sock);
     return 0;
 }
 
@@ -170,6 +172,8 @@ static int collect(struct sim_epoll *epoll, struct epoll_event *events, int most
     for (struct epoll_entry *entry = epoll->entries; entry != NULL && count < most;
          entry = entry->epoll_next) {
         uint32_t told = told_now(entry);
+        if (entry->events & EPOLLOUT && (entry->edge || !(entry->events & EPOLLET)))
+            sock_room_wanted(entry->sock); /* asked again, as it is for each that may be ready */
         if (told == 0) {
             if (entry->sock->state == SOCK_OPEN && !disabled(entry) && entry->events & EPOLLIN)
                 spurious = entry;
@@ -263,6 +267,8 @@ static int poll_look(struct pollfd *fds, nfds_t count)
             fds[i].revents = fd_is_sim(fds[i].fd) ? POLLNVAL : (short)(mask & (POLLIN | POLLOUT));
         else if (sock != NULL)
             fds[i].revents = (short)(sock_ready(sock) & mask);
+        if (sock != NULL && mask & POLLOUT)
+            sock_room_wanted(sock);
         ready += fds[i].revents != 0;
     }
     return ready;

@@ -274,6 +274,12 @@ static void room_tell(struct sim_sock *sock)
     sock_changed(sock, POLLOUT);
 }
 
+void sock_room_wanted(struct sim_sock *sock)
+{
+    if (sock->state == SOCK_OPEN && !sock->dead && !has_room(sock))
+        sock->no_space = true;
+}
+
 static void room_late(struct sim_event *event)
 {
     room_tell(weir_container(event, struct sim_sock, room));

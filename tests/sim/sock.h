@@ -65,7 +65,7 @@ struct sim_sock {
     struct sim_op *operations;
     struct sim_actor *sleepers[SOCK_SLEEPERS]; /* in calls that wait for it */
     struct epoll_entry *entries;               /* registrations with epoll */
-    bool no_space;         /* the last send found less room than it wanted: its end is told of */
+    bool no_space;         /* a send, or one who waits, found too little room: its end is told of */
     struct sim_event room; /* room that is told of late */
     uint64_t event_count;  /* SOCK_EVENT: an eventfd */
     struct sim_sock *all_next; /* of the host's bound ones */
@@ -118,6 +118,9 @@ void sock_changed(struct sim_sock *sock, unsigned what);
 /* There is more room for sending: told when somebody found too little. */
 void sock_room_changed(struct sim_sock *sock);
 void sock_room_later(struct sim_sock *sock);
+/* Somebody waits for room: told when there is some, even if no send has found too little, as
+ * tcp_poll() and unix_poll() of Linux see to it. */
+void sock_room_wanted(struct sim_sock *sock);
 /* The running actor waits for a change of it: true when it came, false when time ran out. */
 void sock_sleep(struct sim_sock *sock, uint64_t until_ns);
 void sock_sleeper_add(struct sim_sock *sock);
