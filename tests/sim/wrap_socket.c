@@ -202,8 +202,12 @@ ssize_t __wrap_sendmsg(int fd, const struct msghdr *message, int flags)
     for (size_t i = 0; i < message->msg_iovlen; i++) {
         const struct iovec *piece = &message->msg_iov[i];
         ssize_t one = send_one(fd, sock, piece->iov_base, piece->iov_len, flags);
+        if (one < 0 && sent == 0)
+            return -1;
+        if (one < 0 && errno == EINTR)
+            sock_room_later(sock); /* short, as for want of memory: that is told of */
         if (one < 0)
-            return sent != 0 ? (ssize_t)sent : -1;
+            break;
         sent += (size_t)one;
         if ((size_t)one < piece->iov_len)
             break;
