@@ -336,6 +336,10 @@ void conn_unpause(weir_loop *loop, struct conn *c, uint32_t flag)
     conn_flags(c) &= ~flag;
     if ((flag & CONN_PAUSED_WAITING) != 0)
         conn_deadline(loop, c); /* idle time counts again */
+    /* Without output all that it holds is input, which only its handlers can use up: the budget's
+     * pause would keep it for ever. */
+    if ((conn_flags(c) & CONN_PAUSED) == CONN_PAUSED_BUDGET && !conn_unsent(c))
+        conn_flags(c) &= ~(uint32_t)CONN_PAUSED_BUDGET;
     if ((conn_flags(c) & CONN_PAUSED) != 0)
         return;
     if (held_size(c) != 0 || (conn_flags(c) & CONN_ERROR_HELD) != 0 ||
