@@ -401,6 +401,34 @@ static void k06_the_loop_has_a_budget(void **state)
     world_end(w);
 }
 
+/* What comes while a handler has paused is held, and counts. Whoever resumes gets it, however much
+ * the loop is over its budget: nothing else gives that memory back. */
+static void k06_held_input_is_given_over_the_budget(void **state)
+{
+    enum { CLIENTS = 8, MORE = 64 << 10 };
+    struct world *w = world_open(&(weir_loop_options){.memory_max_bytes = 8 << 10});
+    struct side *s = side_new(w);
+    struct peer *peers[CLIENTS];
+    side_listen(s, NULL);
+    for (int i = 0; i < CLIENTS; i++) {
+        peers[i] = peer_connect(s);
+        peers[i]->to_send = 10;
+        UNTIL(w, peers[i]->rec->received == 10);
+        assert_int_equal(V(w, weir_pause(peers[i]->rec->conn)), 0);
+    }
+    for (int i = 0; i < CLIENTS; i++)
+        peers[i]->to_send = MORE;
+    UNTIL(w, world_memory(w) > 8 << 10);
+    world_run_ms(w, 50);
+    for (int i = 0; i < CLIENTS; i++)
+        assert_int_equal(V(w, weir_resume(peers[i]->rec->conn)), 0);
+    for (int i = 0; i < CLIENTS; i++) {
+        UNTIL(w, peers[i]->rec->received == MORE);
+        assert_true(peers[i]->rec->in_pattern);
+    }
+    world_end(w);
+}
+
 K_MAIN(T(k06_soft_mark_pauses_reading_and_drains_once), T(k06_below_the_mark_nothing_pauses),
        T(k06_reading_always_where_asked_for), T(k06_hard_cap_refuses_whole_send),
        T(k06_hard_cap_closes_by_default), T(k06_sendv_is_all_or_nothing),
@@ -408,4 +436,4 @@ K_MAIN(T(k06_soft_mark_pauses_reading_and_drains_once), T(k06_below_the_mark_not
        T(k06_echo_of_small_pieces_that_are_never_read), T(k06_one_view_fits_between_mark_and_cap),
        T(k06_a_mark_of_many_megabytes), T(k06_wrong_limits_are_refused),
        T(k06_answers_to_frames_meet_no_cap), T(k06_many_small_pieces_meet_no_cap),
-       T(k06_the_loop_has_a_budget))
+       T(k06_the_loop_has_a_budget), T(k06_held_input_is_given_over_the_budget))
