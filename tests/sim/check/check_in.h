@@ -14,7 +14,7 @@ struct check {
     uint32_t conn_count, conn_room;
     struct check_loop *loops;
     uint64_t bytes; /* compared */
-    bool scarce;    /* a connection ended for want of room in the back end */
+    bool scarce;    /* one ended for want of room in the back end, or of its file */
 };
 
 struct check_loop {

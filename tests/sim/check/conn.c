@@ -373,9 +373,12 @@ static void why_rules(struct check_conn *cc, weir_end end)
         bool full =
             sim_fault_on(SIM_FAULT_QUEUE_FULL) && ((cc->opens == 0 && end.error == -ENOBUFS) ||
                                                    end.error == -ENOMEM || end.error == -ENOSPC);
-        cc->side->cl->check->scarce |= full;
+        /* What is sent of a file ends with the file. */
+        bool file = (end.error == -EIO && sim_fault_on(SIM_FAULT_FILE_ERROR)) ||
+                    (end.error == WEIR_ETORN && sim_fault_on(SIM_FAULT_FILE_SHORT));
+        cc->side->cl->check->scarce |= full || file;
         check_that(sim_can_break() || memory || cc->side->error_fine || cc->pull_failed ||
-                       cc->torn || full,
+                       cc->torn || full || file,
                    "K10.error", "%s: no error without a cause; %s", check_name(cc),
                    weir_error_name(end.error));
         break;
