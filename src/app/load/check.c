@@ -47,11 +47,10 @@ static void add(struct load_result *result, const char *format, ...) WEIR_PRINTF
 static void add(struct load_result *result, const char *format, ...)
 {
     va_list args;
-    if (result->public.invalid == WEIR_LOAD_REASONS_MAX)
+    if (result->told.invalid == WEIR_LOAD_REASONS_MAX)
         return;
     va_start(args, format);
-    vsnprintf(result->public.reasons[result->public.invalid++], WEIR_LOAD_REASON_BYTES, format,
-              args);
+    vsnprintf(result->told.reasons[result->told.invalid++], WEIR_LOAD_REASON_BYTES, format, args);
     va_end(args);
 }
 
@@ -82,7 +81,7 @@ static void check_loops(const struct load *load, struct load_result *result)
 
 void load_check(const struct load *load, struct load_result *result)
 {
-    const weir_load_counts *counts = &result->public.counts;
+    const weir_load_counts *counts = &result->told.counts;
     check_loops(load, result);
     if ((double)counts->late > LATE_SHARE * (double)counts->sent)
         add(result,

@@ -202,7 +202,7 @@ struct load {
 
 /* The result with what only the library reads. */
 struct load_result {
-    weir_load_result public;
+    weir_load_result told;
     struct load_times times;
     weir_load_loop *rows;
     weir_load_progress *intervals;

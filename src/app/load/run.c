@@ -343,8 +343,8 @@ static void report(struct load *load, struct load_result *result, uint64_t *last
     progress.phase =
         progress.begin_ns < load->options.warmup_ns ? WEIR_LOAD_WARMING : WEIR_LOAD_MEASURING;
     if (progress.phase == WEIR_LOAD_MEASURING &&
-        result->public.interval_count < result->interval_room)
-        result->intervals[result->public.interval_count++] = progress;
+        result->told.interval_count < result->interval_room)
+        result->intervals[result->told.interval_count++] = progress;
     if (load->options.on_interval != NULL)
         load->options.on_interval(&progress, load->options.user);
 }
@@ -364,7 +364,7 @@ static void load_phase(struct load *load, struct load_result *result)
         over = wait_until(load, offsetof(struct load_shared, finished), next_ns + PUBLISHED_NS);
         pthread_mutex_unlock(&load->mutex);
         if (atomic_load(&stopping) && !over && !load->stop_sent) {
-            load->stopped = result->public.interrupted = true;
+            load->stopped = result->told.interrupted = true;
             stop_all(load);
             continue;
         }
@@ -420,18 +420,18 @@ static void sum_tcp(const struct load *load, weir_load_tcp *tcp)
 
 static void sum_loop(const struct load_loop *loop, struct load_result *result)
 {
-    weir_load_result *public = &result->public;
+    weir_load_result *told = &result->told;
     weir_load_loop *row = &result->rows[loop->index];
     uint64_t measured_ns = loop->end_ns - loop->measure_ns;
 
-    load_counts_add(&public->counts, &loop->final, 1);
-    load_counts_add(&public->counts, &loop->base, -1);
-    if (measured_ns > public->measured_ns)
-    public->measured_ns = measured_ns;
-    public->open_conns += loop->open_at_end;
-    public->server_bytes += loop->server_bytes;
-    if (public->malformed[0] == '\0')
-        memcpy(public->malformed, loop->malformed, sizeof public->malformed);
+    load_counts_add(&told->counts, &loop->final, 1);
+    load_counts_add(&told->counts, &loop->base, -1);
+    if (measured_ns > told->measured_ns)
+        told->measured_ns = measured_ns;
+    told->open_conns += loop->open_at_end;
+    told->server_bytes += loop->server_bytes;
+    if (told->malformed[0] == '\0')
+        memcpy(told->malformed, loop->malformed, sizeof told->malformed);
     histogram_merge(&result->times.service, &loop->total->service);
     histogram_merge(&result->times.response, &loop->total->response);
     histogram_merge(&result->times.connect, &loop->total->connect);
@@ -446,21 +446,21 @@ static void sum_loop(const struct load_loop *loop, struct load_result *result)
 
 static void sum_up(struct load *load, struct load_result *result)
 {
-    weir_load_result *public = &result->public;
-    public->loops = load->loop_count;
-    public->conns = load->options.conns;
-    public->pipeline = load->options.pipeline;
-    public->rate = load->options.rate_per_conn > 0 ? load->options.rate_per_conn * public->conns
-                                                   : load->options.rate;
+    weir_load_result *told = &result->told;
+    told->loops = load->loop_count;
+    told->conns = load->options.conns;
+    told->pipeline = load->options.pipeline;
+    told->rate = load->options.rate_per_conn > 0 ? load->options.rate_per_conn * told->conns
+                                                 : load->options.rate;
     for (unsigned i = 0; i < load->loop_count; i++)
         sum_loop(load->loops[i], result);
-    load_times_of(&result->times.service, &public->service);
-    load_times_of(&result->times.response, &public->response);
-    load_times_of(&result->times.connect, &public->connect);
-    sum_tcp(load, &public->tcp);
+    load_times_of(&result->times.service, &told->service);
+    load_times_of(&result->times.response, &told->response);
+    load_times_of(&result->times.connect, &told->connect);
+    sum_tcp(load, &told->tcp);
     load_check(load, result);
-    public->loop_rows = result->rows;
-    public->intervals = result->intervals;
+    told->loop_rows = result->rows;
+    told->intervals = result->intervals;
 }
 
 static struct load_result *result_make(const struct load *load)
@@ -479,13 +479,13 @@ static struct load_result *result_make(const struct load *load)
     result->rows = weir__zalloc(load->loop_count * sizeof *result->rows);
     if (result->intervals != NULL && result->rows != NULL)
         return result;
-    weir_load_free(&result->public);
+    weir_load_free(&result->told);
     return NULL;
 }
 
-void weir_load_free(weir_load_result *public)
+void weir_load_free(weir_load_result *told)
 {
-    struct load_result *result = (struct load_result *)(void *)public;
+    struct load_result *result = (struct load_result *)(void *)told;
     if (result == NULL)
         return;
     weir__pages_free(result->intervals, result->interval_room * sizeof *result->intervals);
@@ -509,7 +509,7 @@ static int load_perform(struct load *load, struct load_result **out, const struc
     if (result == 0)
         result = threads_start(load, why);
     if (result == 0)
-        result = connect_phase(load, &made->public.connect_phase_ns, why);
+        result = connect_phase(load, &made->told.connect_phase_ns, why);
     if (result == 0)
         load_phase(load, made);
     else if (load->loops[0] != NULL)
@@ -518,7 +518,7 @@ static int load_perform(struct load *load, struct load_result **out, const struc
     if (result == 0)
         sum_up(load, made);
     else if (made != NULL)
-        weir_load_free(&made->public);
+        weir_load_free(&made->told);
     *out = result == 0 ? made : NULL;
     return result;
 }
@@ -560,6 +560,6 @@ int weir__load_run(const weir_load_options *options, size_t size, weir_load_resu
     pthread_cond_destroy(&load->changed);
     pthread_mutex_destroy(&load->mutex);
     weir__free(load);
-    *out = result != NULL ? &result->public : NULL;
+    *out = result != NULL ? &result->told : NULL;
     return code;
 }
