@@ -98,7 +98,7 @@ static bool put(void *structure, const struct field *field, uint64_t value)
     return true;
 }
 
-static unsigned lines;
+static _Atomic unsigned lines; /* loops log from threads of their own */
 static const char *what;
 static uint64_t which;
 
