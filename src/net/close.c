@@ -81,6 +81,7 @@ void conn_close(weir_loop *loop, struct conn *c)
     bool connecting = c->phase == CONN_CONNECTING;
     leave_consumer(loop, c);
     c->phase = connecting ? CONN_STOPPING : CONN_FLUSHING;
+    c->write_ms = loop->now_ms; /* what a source or a filter still has is given time from now on */
     conn_dirty(loop, c);
 }
 

@@ -259,6 +259,68 @@ static void k09_files_and_sources_are_flushed(void **state)
     close(file);
 }
 
+/* A source that has nothing yet is given the write deadline from the close on, however long the
+ * connection was quiet before. */
+static bool source_ready;
+
+static ssize_t pull_late(weir_conn conn, void *data, size_t size, void *arg)
+{
+    if (data == NULL) {
+        told++;
+        return 0;
+    }
+    if (!source_ready)
+        return WEIR_PULL_WAIT;
+    if (pulled == 100)
+        return 0;
+    pattern_fill(data, 0, 100);
+    pulled = 100;
+    return 100;
+}
+
+static void send_late_source(struct rec *r)
+{
+    if (H(r, weir_send_pull(r->conn, pull_late, NULL)) < 0)
+        world_broke(r->side->world, "the pull source was refused");
+}
+
+static void k09_a_quiet_source_is_waited_for(void **state)
+{
+    enum { WRITE_MS = 400 };
+    source_ready = false;
+    pulled = 0;
+    told = 0;
+    struct world *w = world_open(NULL);
+    struct side *s = side_new(w);
+    s->service.write_ms = WRITE_MS;
+    s->open = send_late_source;
+    side_listen(s, NULL);
+    struct peer *p = peer_connect(s);
+    world_run_ms(w, WRITE_MS + 50); /* longer than a peer may take nothing */
+    assert_int_equal(V(w, weir_close(p->rec->conn)), 0);
+    world_run_ms(w, 20);
+    assert_int_equal(p->rec->closes, 0);
+    source_ready = true;
+    assert_int_equal(V(w, weir_pull_ready(p->rec->conn)), 0);
+    UNTIL(w, p->ended);
+    assert_int_equal(p->error, 0);
+    assert_int_equal(p->received, 100);
+    assert_int_equal(told, 1);
+    peer_close(p);
+    UNTIL(w, p->rec->closes == 1);
+    assert_int_equal(p->rec->end.error, 0);
+
+    /* And no longer than that. */
+    source_ready = false;
+    pulled = 0;
+    struct peer *q = peer_connect(s);
+    assert_int_equal(V(w, weir_close(q->rec->conn)), 0);
+    UNTIL(w, q->rec->closes == 1);
+    assert_int_equal(q->rec->end.error, WEIR_ETIMEDOUT);
+    assert_true(q->rec->closed_ns - q->rec->opened_ns >= WRITE_MS * WEIR_MS);
+    world_end(w);
+}
+
 /* Aborted in the middle of each: descriptors are closed, the source is told, once. */
 static void k09_abort_in_a_file_and_in_a_source(void **state)
 {
@@ -371,5 +433,5 @@ K_MAIN(T(k09_flushes_all_then_ends), T(k09_no_reset_when_input_is_unread),
        T(k09_plain_close_after_the_peers_end), T(k09_abort_resets),
        T(k09_close_with_a_send_in_flight), T(k09_abort_with_a_send_in_flight),
        T(k09_abort_ends_a_close_that_waits), T(k09_files_and_sources_are_flushed),
-       T(k09_abort_in_a_file_and_in_a_source), T(k09_finish_leaves_reading_on),
-       T(k09_both_close_at_once), T(k09_descriptors_come_back))
+       T(k09_a_quiet_source_is_waited_for), T(k09_abort_in_a_file_and_in_a_source),
+       T(k09_finish_leaves_reading_on), T(k09_both_close_at_once), T(k09_descriptors_come_back))

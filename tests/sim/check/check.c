@@ -70,7 +70,7 @@ static void reset_check(const struct check_conn *cc)
     /* One that closed in order, but could not get rid of all that it had to send, resets too. */
     bool torn = peer->pull_failed || peer->torn || peer->seen_sent < stream_total(&peer->out);
     check_that(peer->end.why != WEIR_WHY_PEER_RESET &&
-                   (peer->end.why != WEIR_WHY_PEER_FINISHED || torn),
+                   (peer->end.why != WEIR_WHY_PEER_FINISHED || torn || peer->abort_called),
                "K10.reset", "%s: no reset (%s) without a cause; %s ended by reason %d",
                check_name(cc), weir_error_name(cc->end.error), check_name(peer), peer->end.why);
     /* Closed in order, and sooner than it would have stopped waiting for our end. */
