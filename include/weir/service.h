@@ -118,8 +118,9 @@ typedef struct weir_listener {
 } weir_listener;
 
 WEIR_API int weir__listen(weir_listener *out, const weir_service *service, size_t size);
-/* Listens on the current loop alone (embedding). The service is copied. All of its addresses or
- * none. *out may be NULL. */
+/* Listens on the current loop alone (embedding). The service is copied, and is one of its own:
+ * connections of an earlier call, whatever became of its listener, do not count for the limits of
+ * this one. All of its addresses or none. *out may be NULL. */
 static inline int weir_listen(weir_listener *out, const weir_service *service)
 {
     return weir__listen(out, service, sizeof *service);

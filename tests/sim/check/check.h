@@ -34,6 +34,7 @@ struct check_conn {
     struct stream out;       /* what send took */
     struct stream early;     /* what came before the other end was known */
     uint64_t received;
+    unsigned listens; /* of its side, when it opened */
     int opens, ends, closes;
     bool paused, finish_called, close_called, abort_called, refused, gone_seen, piped, killed;
     bool pulled, pull_failed, torn; /* a source gave an error; a file was too short */
@@ -72,7 +73,8 @@ struct check_side {
     bool loose;      /* bytes and ends are not compared: the other end is no checked one */
     bool piped;      /* the other end is behind a proxy: what that does is no end's doing */
     bool error_fine; /* connects may fail: their target may be gone */
-    uint32_t served; /* accepted ones that live */
+    uint32_t served;  /* accepted ones that live, since check_listen was called last */
+    unsigned listens; /* how often it was */
     bool sealed;     /* it has been used: no more changes */
     weir_listener listener;
     weir_address address;

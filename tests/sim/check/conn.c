@@ -134,6 +134,7 @@ static void on_open(weir_conn conn, void *session)
     for (unsigned i = 0; i < 4; i++)
         cc->told_ns[i] = cc->opened_ns;
     const weir_service *service = &cc->side->service;
+    cc->listens = cc->side->listens;
     cc->side->served += !cc->client;
     /* Left in the backlog: what a multishot accept had taken is served. */
     check_that(cc->client || service->conns_max == 0 || cc->side->served <= service->conns_max ||
@@ -400,7 +401,7 @@ static void on_close(weir_conn conn, weir_end end, void *session)
     why_rules(cc, end);
     cc->end = end;
     cc->closes++;
-    cc->side->served -= !cc->client && cc->opens == 1;
+    cc->side->served -= !cc->client && cc->opens == 1 && cc->listens == cc->side->listens;
     cc->closed_ns = weir_now();
     if (cc->side->close != NULL)
         cc->side->close(cc);
@@ -458,6 +459,10 @@ int check_listen(struct check_side *side, const char *url)
     if (result == 0)
         result = weir_listener_address(side->listener, &side->address);
     verb_end(side->cl);
+    if (result == 0) { /* a service of its own: those of the former do not count */
+        side->listens++;
+        side->served = 0;
+    }
     return result;
 }
 
