@@ -289,20 +289,6 @@ void backend_jobs(struct sim_io *sio)
     }
 }
 
-void turn_begins(weir_loop *loop)
-{
-    enum { STALL_MOST_NS = 2000000000 };
-    sim_host *host = world.host_now;
-    actor_spend(world.turn_cost_ns);
-    if (host->each_turn != NULL)
-        host->each_turn(loop, host->each_turn_arg);
-    if (fault(SIM_FAULT_STALL, OP_WAIT)) {
-        uint64_t ns = chance_size(STALL_MOST_NS);
-        record("stall", (int64_t)ns, 0, 0);
-        actor_wait(world.now_ns + ns, "the end of a stall");
-    }
-}
-
 /* A loop with nothing due sleeps (K13): turn after turn that neither sleeps nor brings anything is
  * a spin. Where verbs are refused some turns are made to ask again. */
 static void spin_check(struct sim_io *sio, int64_t timeout_ns)
@@ -325,7 +311,6 @@ void backend_turn(struct sim_io *sio, int64_t timeout_ns)
         sio->owner = actor_now;
     sio->io.stats.waits++;
     spin_check(sio, timeout_ns);
-    turn_begins(sio->config.owner);
 }
 
 void backend_sleep(struct sim_io *sio, int64_t timeout_ns)

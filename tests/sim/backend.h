@@ -114,8 +114,8 @@ void completion_take(struct sim_io *sio, struct io_event *event);
 void backend_sleep(struct sim_io *sio, int64_t timeout_ns);
 /* What both faces do before and after. */
 void backend_turn(struct sim_io *sio, int64_t timeout_ns);
-/* A loop is about to wait: its invariants are looked at, time passes, perhaps much. */
-void turn_begins(weir_loop *loop);
+/* Puts itself between a loop and the wait of its back end (turn.c). */
+void turns_watch(struct io *io);
 void backend_jobs(struct sim_io *sio);
 
 /* One attempt: as the calls on sockets, with faults. */

@@ -46,6 +46,7 @@ struct sim_actor {
     uint32_t place; /* among the ready ones */
     struct sim_event timer;
     const char *waits_for;        /* for the record of a hang */
+    uint64_t woke_ns, held_ns;    /* of its loop: the end of the last wait; see sim_held */
     struct sim_actor *queue_next; /* of those who wait for the same mutex or condition */
     void *queue;
     char *locals; /* weir's thread-local variables while another actor runs */

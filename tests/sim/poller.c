@@ -9,7 +9,6 @@
 #include <sys/select.h>
 
 #include "backend.h"
-#include "loop/loop.h"
 #include "wrap.h"
 
 struct epoll_entry {
@@ -216,7 +215,6 @@ static int epoll_sleep(int ep, struct epoll_event *events, int most, int64_t tim
     struct sim_file *file = file_of(ep);
     if (file == NULL || file->epoll == NULL)
         return answer(-EBADF);
-    turn_begins(weir__current);
     if (fault(SIM_FAULT_EINTR, OP_WAIT))
         return answer(-EINTR);
     if (timeout_ns != 0 && !any_told(file->epoll)) {
@@ -313,7 +311,6 @@ int __wrap_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *time,
                  const sigset_t *mask)
 {
     int ready;
-    turn_begins(weir__current);
     if (fault(SIM_FAULT_EINTR, OP_WAIT))
         return answer(-EINTR);
     actor_yield();
@@ -328,7 +325,6 @@ int __wrap_pselect(int count, fd_set *readable, fd_set *writable, fd_set *odd,
     struct pollfd fds[HOST_FILES];
     nfds_t used = 0;
     int told = 0;
-    turn_begins(weir__current);
     if (fault(SIM_FAULT_EINTR, OP_WAIT))
         return answer(-EINTR);
     for (int fd = SIM_FD; fd < count; fd++) {

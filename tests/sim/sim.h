@@ -103,6 +103,11 @@ const char *sim_host_name(const sim_host *host);
  * every turn. It may look, and must change nothing. One a host. */
 void sim_host_each_turn(sim_host *host, void (*fn)(weir_loop *loop, void *arg), void *arg);
 
+/* For how long the loop of this thread has not looked at what is due, in all: the time between the
+ * end of each wait and the begin of the next, and between the end that a wait was to have and its
+ * own. What a deadline may be late by is what this grew by since its cause. */
+uint64_t sim_held(void);
+
 /* How many local ports and descriptors it has (0: as many as usual). Before it is started. */
 void sim_host_limits(sim_host *host, unsigned ports, unsigned descriptors);
 

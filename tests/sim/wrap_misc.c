@@ -249,12 +249,18 @@ int __wrap_weir__io_open(struct io **io, const char *name, const struct io_confi
 {
     enum { OWN = 6, EPOLL = 8, POLL = 9, SELECT = 10 };
     const struct io_ops *ops;
+    int result;
     uint64_t drawn = chance(SELECT);
-    if (drawn < OWN)
-        return backend_open(io, config, why);
-    ops = drawn < EPOLL ? &weir__io_epoll : drawn < POLL ? &weir__io_poll : &weir__io_select;
-    record(ops->name, 0, 0, 0);
-    return ops->open(io, config, why);
+    ops = drawn < OWN     ? &sim_completion
+          : drawn < EPOLL ? &weir__io_epoll
+          : drawn < POLL  ? &weir__io_poll
+                          : &weir__io_select;
+    if (drawn >= OWN)
+        record(ops->name, 0, 0, 0);
+    result = ops->open(io, config, why);
+    if (result == 0)
+        turns_watch(*io);
+    return result;
 }
 
 static void log_line(const weir_log_line *line, void *arg)

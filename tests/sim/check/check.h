@@ -43,9 +43,10 @@ struct check_conn {
     unsigned pieces;                /* queued since the output was last empty */
     weir_end end;
     weir_time made_ns, opened_ns, read_ns, write_ns, unsent_ns, stuck_ns, closing_ns, closed_ns;
-    uint64_t stuck_bytes;  /* sent when stuck_ns was taken */
-    weir_time told_ns[4];  /* on_idle, by enum weir_idle */
-    weir_conn_stats stats; /* as last looked at */
+    uint64_t stuck_bytes;   /* sent when stuck_ns was taken */
+    uint64_t stuck_held_ns; /* sim_held() then */
+    weir_time told_ns[4];   /* on_idle, by enum weir_idle */
+    weir_conn_stats stats;  /* as last looked at */
     uint64_t seen_received, seen_sent;
     bool frozen; /* weir is closing it; when it was active before that: */
     weir_time active_ns;
@@ -69,13 +70,13 @@ struct check_side {
     void (*drain)(struct check_conn *cc);
     void (*idle)(struct check_conn *cc, enum weir_idle which);
     void (*close)(struct check_conn *cc);
-    bool hello;      /* its clients begin with check_hello */
-    bool loose;      /* bytes and ends are not compared: the other end is no checked one */
-    bool piped;      /* the other end is behind a proxy: what that does is no end's doing */
-    bool error_fine; /* connects may fail: their target may be gone */
+    bool hello;       /* its clients begin with check_hello */
+    bool loose;       /* bytes and ends are not compared: the other end is no checked one */
+    bool piped;       /* the other end is behind a proxy: what that does is no end's doing */
+    bool error_fine;  /* connects may fail: their target may be gone */
     uint32_t served;  /* accepted ones that live, since check_listen was called last */
     unsigned listens; /* how often it was */
-    bool sealed;     /* it has been used: no more changes */
+    bool sealed;      /* it has been used: no more changes */
     weir_listener listener;
     weir_address address;
     void *note; /* the program's own */

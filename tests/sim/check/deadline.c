@@ -44,6 +44,7 @@ void conn_activity(struct check_conn *cc, weir_time now)
     if (s.unsent_bytes == 0 || cc->unsent_ns == 0 || progress) {
         cc->progress_ns = progress ? cc->stuck_ns : now;
         cc->stuck_ns = now;
+        cc->stuck_held_ns = sim_held();
         cc->stuck_bytes = s.sent_bytes;
     }
     if (s.unsent_bytes == 0)
@@ -78,8 +79,6 @@ void conn_deadlines(struct check_conn *cc, weir_time now)
      * connection (the events of on_idle come first) in each. */
     weir_time then = cc->side->cl->judged_ns;
     uint64_t write_ns = span_ns(s->write_ms, WRITE_MS);
-    if (now > cc->side->cl->turned_ns + write_ns && sim_fault_on(SIM_FAULT_STALL))
-        cc->stuck_ns = now; /* intervals of progress end when the loop looks */
     if (now > then)
         now = then;
     if (weir_conn_state(cc->conn) == WEIR_CONN_CLOSING)
@@ -89,8 +88,11 @@ void conn_deadlines(struct check_conn *cc, weir_time now)
             not_lost(cc, cc->made_ns, span_ns(s->connect_ms, CONNECT_MS), now, "connect");
         return;
     }
-    if (cc->stats.unsent_bytes != 0 && !cc->abort_called)
-        not_lost(cc, later(cc->stuck_ns, cc->opened_ns), 2 * write_ns, now, "write");
+    if (cc->stats.unsent_bytes != 0 && !cc->abort_called) {
+        /* Intervals of progress end when the loop looks: as late as it was held. */
+        uint64_t held_ns = sim_held() - cc->stuck_held_ns;
+        not_lost(cc, later(cc->stuck_ns, cc->opened_ns), 2 * write_ns + held_ns, now, "write");
+    }
     if (cc->close_called || cc->refused || cc->abort_called) {
         if (cc->stats.unsent_bytes == 0 && cc->pulls == 0)
             not_lost(cc, later(cc->closing_ns, cc->write_ns),
@@ -103,13 +105,6 @@ void conn_deadlines(struct check_conn *cc, weir_time now)
         not_lost(cc, cc->opened_ns, span_ns(s->first_byte_ms, FIRST_BYTE_MS), now, "first byte");
     else if (!cc->piped && cc->side->cl->stats.budget_pauses == 0)
         not_lost(cc, later(cc->read_ns, cc->write_ns), span_ns(s->idle_ms, IDLE_MS), now, "idle");
-}
-
-/* What a turn does counts from its begin. One that another thread held up, and that did not sleep
- * behind it, is seen with the next: its begin is not known. */
-static uint64_t unseen_ns(void)
-{
-    return sim_fault_on(SIM_FAULT_SWITCH) ? 20 * WEIR_MS : 0;
 }
 
 static void not_early(const struct check_conn *cc, weir_time from, uint64_t span, weir_time now,
@@ -139,7 +134,7 @@ void conn_deadline_end(struct check_conn *cc, weir_time now)
         not_early(cc, cc->made_ns, span_ns(s->first_byte_ms, FIRST_BYTE_MS), now, "first byte");
         break;
     case WEIR_DEADLINE_IDLE:
-        not_early(cc, active, span_ns(s->idle_ms, IDLE_MS), now + unseen_ns(), "idle");
+        not_early(cc, active, span_ns(s->idle_ms, IDLE_MS), now, "idle");
         break;
     case WEIR_DEADLINE_WRITE:
         not_early(cc, cc->unsent_ns != 0 ? cc->unsent_ns : cc->opened_ns,
@@ -167,7 +162,6 @@ void conn_idle_event(struct check_conn *cc, enum weir_idle which, weir_time now)
                      : which == WEIR_IDLE_WRITER ? cc->write_ns
                                                  : later(cc->read_ns, cc->write_ns);
     if (s->filters == NULL || cc->told_ns[which] != cc->opened_ns)
-        not_early(cc, later(from, cc->told_ns[which]), span_ns(ms, WEIR_OFF), now + unseen_ns(),
-                  "on_idle");
+        not_early(cc, later(from, cc->told_ns[which]), span_ns(ms, WEIR_OFF), now, "on_idle");
     cc->told_ns[which] = now;
 }
