@@ -51,7 +51,7 @@ enum io_op {
 /* A descriptor, embedded in its owner's record. On readiness back ends (io.eager) it does not
  * block: accept yields such, the verbs accept and connect make theirs so. The owner sets fd and
  * IO_FD_DIRECT at birth (from an accept event: fd = result, IO_FD_DIRECT when io->direct), `flags`
- * otherwise and `spare` 0; after that only the back end writes here. */
+ * otherwise and `spare` 0 or IO_FD_MESSAGES; after that only the back end writes here. */
 struct io_fd {
     int32_t fd;     /* a descriptor, or an index in the ring's table (IO_FD_DIRECT); -1: none */
     uint16_t flags; /* IO_FD_DIRECT; all other bits are the back end's own */
@@ -62,17 +62,44 @@ struct io_fd {
  * receive or accept on it is no multishot. It brings one event, so that nothing more comes in while
  * the owner thinks about it. */
 #define IO_FD_ONCE 0x4000u
+/* In `spare`, set by the owner at birth: a socket of messages (datagrams, or the records of a
+ * seqpacket socket). Its verbs are recvmsg and sendmsg in place of recv and send. Always an
+ * ordinary descriptor. */
+#define IO_FD_MESSAGES 0x8000u
 
 enum io_event_flags {
     IO_MORE = 1,    /* the operation goes on: more events will come */
     IO_BUFFER = 2,  /* data points at received bytes in `block` */
     IO_NOTICE = 4,  /* a zero-copy notice: memory of an earlier send is free */
     IO_DRAINED = 8, /* the socket had no more bytes after this read, as far as is known */
+    IO_MESSAGES = 16, /* messages points at `result` of them, maybe none */
+    IO_ERRORS = 32,   /* with IO_MESSAGES: the socket's error queue may hold something */
+};
+
+/* One message as it was received. The memory is the back end's, valid until the following next().
+ */
+struct io_message {
+    uint8_t *data;
+    void *name;    /* struct sockaddr of the sender */
+    void *control; /* of the kernel, as recvmsg(2) gives it */
+    uint32_t size; /* bytes at `data` */
+    uint32_t full; /* bytes that the message had; more than `size`: it was truncated */
+    uint32_t name_size, control_size;
+    uint32_t flags; /* MSG_TRUNC, MSG_CTRUNC, MSG_EOR */
+};
+enum {
+    IO_MESSAGES_MOST = 64,        /* messages in one event, and in one sendmsg */
+    IO_MESSAGE_BYTES = 64 * 1024, /* room for the bytes of one: all that a UDP datagram can have */
+    IO_MESSAGE_NAME = 112,        /* room for its sender's address, sockaddr_un the largest */
+    IO_MESSAGE_CONTROL = 256
 };
 
 struct io_event {
     uint64_t token;
-    uint8_t *data;  /* IO_BUFFER: the received bytes */
+    union {
+        uint8_t *data;               /* IO_BUFFER: the received bytes */
+        struct io_message *messages; /* IO_MESSAGES */
+    };
     int32_t result; /* bytes, descriptor, revents or 0; negative: -errno. recv: 0 is the end */
     uint16_t flags;
     uint16_t block; /* IO_BUFFER: give back with release(), once an event */
@@ -185,6 +212,18 @@ struct io_ops {
      * other errors are final. A multishot receive may end without cause (final event with data or
      * -ECANCELED not asked for): the caller arms again. */
     int (*recv)(struct io *io, struct io_fd *fd, uint64_t token);
+    /* Multishot, for IO_FD_MESSAGES. Events: IO_MESSAGES, an empty message being one like others.
+     * Without IO_MORE it has ended, perhaps without cause: the caller arms again. -ENOBUFS (final):
+     * no block was free; there is one by the end of the turn. An error that a message of ours met
+     * on its way (ICMP) is final too, and IO_ERRORS is not told with it. */
+    int (*recvmsg)(struct io *io, struct io_fd *fd, uint64_t token);
+    /* One at a time for each descriptor: `count` messages, at most IO_MESSAGES_MOST, in order.
+     * IO_DONE, *result: how many went, at least one; or the error of the first one. IO_PENDING,
+     * *result: 1: the event is the result of the first message, whose bytes, name and control stay
+     * until then (the header may go); 0: the event says 0 when there is room, send again. With
+     * IO_SEND_NOWAIT it is always done. No message at all: only waits for room. */
+    int (*sendmsg)(struct io *io, struct io_fd *fd, struct mmsghdr *messages, unsigned count,
+                   unsigned flags, uint64_t token, int *result);
     /* One at a time for each descriptor. iov and the memory for it may go after the call has
      * returned; the bytes stay until the event. *result: bytes sent, maybe fewer than asked;
      * a pending send of a readiness back end yields 0: there is room now, send again. No bytes at

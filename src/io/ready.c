@@ -76,6 +76,7 @@ void weir__ready_end(struct ready *r)
         close(r->wake_fd);
     if (r->hot != NULL)
         weir__pages_free(r->hot, r->io.block_size);
+    weir__inbox_free(r->inbox);
     weir__ready_ring_end(&r->queue);
     weir__ready_ring_end(&r->fresh);
     weir__ready_ring_end(&r->done);
@@ -244,9 +245,51 @@ static inline void read_more(struct ready *r, struct io_fd *fd, uint64_t token, 
     }
 }
 
+/* One batch of an armed socket of messages. An error that was told and that no read brings stands in
+ * the error queue: an event without messages says so. */
+static bool read_messages(struct ready *r, struct io_fd *fd, uint64_t token, struct io_event *event)
+{
+    uint16_t told = fd->spare & READY_ERRORS ? IO_ERRORS : 0;
+    int got = weir__inbox_receive(r->inbox, fd->fd);
+    bool full = got == IO_MESSAGES_MOST;
+    r->io.stats.syscalls++;
+    if (got == -EINTR) {
+        if (r->edge)
+            read_more(r, fd, token, true);
+        return false;
+    }
+    fd->spare &= (uint16_t)~READY_ERRORS;
+    if (got > 0 && r->edge) {
+        read_more(r, fd, token, full);
+    } else if (got == -EAGAIN) {
+        fd->flags &= (uint16_t) ~(READY_READABLE | READY_TO_END);
+        /* select does not tell of errors apart, and would not sleep while they are there. */
+        if (told == 0 && r->edge) {
+            r->io.stats.spurious++;
+            return false;
+        }
+        told = IO_ERRORS;
+        got = 0;
+    } else if (got < 0) {
+        yield_final(r, event, token, IO_OP_RECV, got);
+        fd->flags &= (uint16_t)~READY_RECV;
+        ready_rewatch(r, fd, token);
+        return true;
+    }
+    *event = (struct io_event){.token = IO_TOKEN_WITH_OP(token, IO_OP_RECV),
+                               .messages = r->inbox->message,
+                               .result = got,
+                               .flags = IO_MORE | IO_MESSAGES | told};
+    if (!full)
+        event->flags |= IO_DRAINED;
+    return true;
+}
+
 /* One read of an armed descriptor. False: nothing was there after all. */
 static bool read_once(struct ready *r, struct io_fd *fd, uint64_t token, struct io_event *event)
 {
+    if (__builtin_expect(fd->spare & IO_FD_MESSAGES, 0))
+        return read_messages(r, fd, token, event);
     ssize_t got = recv(fd->fd, r->hot, r->io.block_size, MSG_DONTWAIT);
     r->io.stats.syscalls++;
     if (likely(got > 0)) {
@@ -349,6 +392,8 @@ static bool dispatch(struct ready *r, struct epoll_event *entry, struct io_fd *f
         r->index++;
         return poll_done(r, fd, token, told, event);
     }
+    if (fd->spare & IO_FD_MESSAGES && told & EPOLLERR)
+        fd->spare |= READY_ERRORS;
     if (told & READY_WRITE_EVENTS && fd->flags & (READY_SEND | READY_CONNECT)) {
         /* The entry is seen again for its other half; an error is the reader's then. */
         entry->events = told & (EPOLLIN | EPOLLRDHUP | EPOLLPRI);

@@ -16,6 +16,7 @@
 #include <sys/epoll.h>
 
 #include "io/features.h"
+#include "io/inbox.h"
 #include "io/io.h"
 #include "io/pool.h"
 #include "io/ready_ring.h"
@@ -39,6 +40,9 @@ enum ready_flags {
     READY_STRAY_IN = 0x2000,  /* edge: readable was told once while nobody wanted to know */
     READY_STRAY_OUT = 0x4000, /* the same for writable */
 };
+/* io_fd.spare, beside IO_FD_MESSAGES and what streams and polls keep there: an error was told of a
+ * socket of messages. */
+#define READY_ERRORS 0x4000u
 #define READY_WAITS (READY_RECV | READY_SEND | READY_CONNECT | READY_ACCEPT | READY_POLL)
 
 struct ready;
@@ -75,6 +79,7 @@ struct ready {
     struct ready_ring queue;    /* edge: descriptors to be read in the next turn */
     struct ready_ring fresh;    /* edge: not registered: to be read, or registered, in this turn */
     struct ready_ring done;     /* completions that need no descriptor any more */
+    struct inbox *inbox;        /* made when the first socket of messages is armed */
     struct io_file *files;      /* finished file operations, to be yielded in this turn */
     struct io_file *files_over; /* and in the next: done without the pool, or canceled */
     struct io_pool *pool;
@@ -126,6 +131,7 @@ void weir__ready_embed(struct ready *r);
 #define READY_VERBS                                                                           \
     .wait = weir__ready_wait, .next = weir__ready_next, .wake = weir__ready_wake,             \
     .accept = weir__ready_accept, .connect = weir__ready_connect, .recv = weir__ready_recv,   \
+    .recvmsg = weir__ready_recvmsg, .sendmsg = weir__ready_sendmsg,                           \
     .send = weir__ready_send, .move = weir__ready_move, .shutdown = weir__ready_shutdown,     \
     .close_fd = weir__ready_close_fd, .cancel = weir__ready_cancel, .poll = weir__ready_poll, \
     .file = weir__ready_file, .hold = weir__ready_hold, .release = weir__ready_release,       \
@@ -140,6 +146,9 @@ int weir__ready_connect(struct io *io, struct io_fd *fd, const struct sockaddr *
 int weir__ready_recv(struct io *io, struct io_fd *fd, uint64_t token);
 int weir__ready_send(struct io *io, struct io_fd *fd, const struct iovec *iov, unsigned count,
                      unsigned flags, uint64_t token, int *result);
+int weir__ready_recvmsg(struct io *io, struct io_fd *fd, uint64_t token);
+int weir__ready_sendmsg(struct io *io, struct io_fd *fd, struct mmsghdr *messages, unsigned count,
+                        unsigned flags, uint64_t token, int *result);
 int weir__ready_move(struct io *io, struct io_fd *socket, int file, int64_t *offset, size_t size,
                      unsigned flags, uint64_t token, int *result);
 int weir__ready_shutdown(struct io *io, struct io_fd *fd, int how);

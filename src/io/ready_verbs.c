@@ -153,6 +153,39 @@ int weir__ready_send(struct io *io, struct io_fd *fd, const struct iovec *iov, u
     return weir__ready_wait_for_room(r, fd, token, 0, result);
 }
 
+/* --- messages --------------------------------------------------------------------------------- */
+
+int weir__ready_recvmsg(struct io *io, struct io_fd *fd, uint64_t token)
+{
+    struct ready *r = (struct ready *)io;
+    if (r->inbox == NULL)
+        r->inbox = weir__inbox_new();
+    return r->inbox != NULL ? weir__ready_recv(io, fd, token) : -ENOMEM;
+}
+
+int weir__ready_sendmsg(struct io *io, struct io_fd *fd, struct mmsghdr *messages, unsigned count,
+                        unsigned flags, uint64_t token, int *result)
+{
+    struct ready *r = (struct ready *)io;
+    if (count != 0 && ready_may_have_room(fd, flags)) {
+        *result = weir__messages_send(fd->fd, messages, count);
+        r->io.stats.syscalls++;
+        if (*result != (int)count)
+            fd->flags &= (uint16_t)~READY_ROOM;
+        if (*result != -EAGAIN)
+            return IO_DONE;
+    } else if (count == 0) {
+        fd->flags &= (uint16_t)~READY_HAS_OUT; /* its edge may have come: as in send */
+    }
+    *result = -EAGAIN;
+    if (flags & IO_SEND_NOWAIT)
+        return IO_DONE;
+    int waits = weir__ready_wait_for_room(r, fd, token, 0, result);
+    if (waits == IO_PENDING)
+        *result = 0;
+    return waits;
+}
+
 /* --- ends ------------------------------------------------------------------------------------- */
 
 int weir__ready_shutdown(struct io *io, struct io_fd *fd, int how)

@@ -44,6 +44,7 @@ static int decide(struct uring *ring, const struct uring_facts *facts, const cha
         !facts->multishot_accept && on[IO_SWITCH_multishot_accept] && !config->no_multishot;
     ring->multishot_recv =
         !facts->multishot_recv && on[IO_SWITCH_multishot_recv] && !config->no_multishot;
+    ring->multishot_message = !facts->multishot_message && ring->multishot_recv;
     ring->poll_first = !facts->poll_first && on[IO_SWITCH_poll_first];
     ring->cancel_op = !facts->cancel_op && on[IO_SWITCH_cancel_op];
     ring->warm_move = on[IO_SWITCH_warm_move];
@@ -79,6 +80,7 @@ static void end(struct uring *ring)
         weir__pool_quiet(&ring->client);
         uring_teardown(ring);
     }
+    uring_messages_close(ring);
     uring_buffers_close(ring);
     weir__free(ring->arena);
     weir__free(ring->scratch);
@@ -253,7 +255,10 @@ static inline void finish(struct uring *ring, const struct io_uring_cqe *cqe,
     case IO_OP_RECV:
         if (cqe->res == -ENOBUFS)
             ring->io.stats.buffer_outages++;
-        if (cqe->flags & IORING_CQE_F_BUFFER && !ring->buffers.incremental) {
+        if (cqe->flags & IORING_CQE_F_BUFFER &&
+            cqe->flags >> IORING_CQE_BUFFER_SHIFT >= URING_MESSAGE_BASE) {
+            uring_message_lend(ring, cqe->flags >> IORING_CQE_BUFFER_SHIFT);
+        } else if (cqe->flags & IORING_CQE_F_BUFFER && !ring->buffers.incremental) {
             unsigned block = cqe->flags >> IORING_CQE_BUFFER_SHIFT;
 
             ring->buffers.lent--;
@@ -275,6 +280,10 @@ static inline void finish(struct uring *ring, const struct io_uring_cqe *cqe,
     }
 }
 
+/* A receive of a stream brings a block whose number has no top bit. Messages come in blocks whose
+ * number has it, or, where the ring only waits for them, in none. */
+#define MESSAGE_MASK (IORING_CQE_F_BUFFER | (unsigned)URING_MESSAGE_BASE << IORING_CQE_BUFFER_SHIFT)
+
 static int uring_next(struct io *io, struct io_event *event)
 {
     struct uring *ring = uring_of(io);
@@ -285,6 +294,8 @@ static int uring_next(struct io *io, struct io_event *event)
         io->stats.events++;
         return 1;
     }
+    if (__builtin_expect(ring->messages_held, 0))
+        uring_messages_return(ring);
     while (head != ring->harvest) {
         const struct io_uring_cqe *cqe = &ring->cqes[head++ & ring->cq_mask];
         unsigned op = IO_TOKEN_OP(cqe->user_data);
@@ -297,7 +308,10 @@ static int uring_next(struct io *io, struct io_event *event)
         event->token = cqe->user_data;
         event->result = cqe->res;
         event->flags = cqe->flags & IORING_CQE_F_MORE ? IO_MORE : 0;
-        if (op == IO_OP_RECV && cqe->res > 0)
+        if (op == IO_OP_RECV && cqe->res > 0 &&
+            __builtin_expect((cqe->flags & MESSAGE_MASK) != IORING_CQE_F_BUFFER, 0))
+            uring_messages_next(ring, cqe, event);
+        else if (op == IO_OP_RECV && cqe->res > 0)
             received(ring, cqe, event);
         else
             finish(ring, cqe, event);
@@ -330,6 +344,8 @@ const struct io_ops weir__io_uring = {
     .accept = uring_accept,
     .connect = uring_connect,
     .recv = uring_recv,
+    .recvmsg = uring_recvmsg,
+    .sendmsg = uring_sendmsg,
     .send = uring_send,
     .move = uring_move,
     .shutdown = uring_shutdown,

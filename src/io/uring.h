@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "io/features.h"
+#include "io/inbox.h"
 #include "io/io.h"
 #include "io/pool.h"
 #include "io/uring_abi.h"
@@ -17,6 +18,7 @@
 #define URING_FACTS(XX)  \
     XX(multishot_accept) \
     XX(multishot_recv)   \
+    XX(multishot_message)\
     XX(incremental)      \
     XX(recv_cap)         \
     XX(poll_first)       \
@@ -54,6 +56,17 @@ struct uring_buffers {
     size_t ring_bytes, memory_bytes;
 };
 
+/* Where datagrams are received into, made when the first socket of them is armed: blocks of a group
+ * of their own, each for one message. Their numbers begin at URING_MESSAGE_BASE, which tells their
+ * completions from those of streams. */
+struct uring_messages {
+    struct io_uring_buf *entry; /* shared with the kernel, as in uring_buffers */
+    uint8_t *memory;
+    uint16_t tail;
+    uint16_t held[IO_MESSAGES_MOST]; /* blocks of the last event, which go back with the next */
+    struct io_message message[IO_MESSAGES_MOST];
+};
+
 /* The rest of a receive larger than one event may carry. */
 struct uring_carry {
     uint64_t token;
@@ -78,6 +91,9 @@ struct uring {
 
     struct uring_buffers buffers;
     struct uring_carry carry;
+    unsigned messages_held; /* blocks of the last event with messages */
+    struct uring_messages *messages;
+    struct inbox *inbox; /* where the ring cannot receive messages by itself */
     unsigned polls;     /* of foreign descriptors, in flight */
     unsigned canceling; /* operations whose cancel is asked for and whose end has not come */
     uint32_t event_max; /* the most that one event carries, bytes */
@@ -96,7 +112,7 @@ struct uring {
     bool wake_armed; /* the poll of the wake eventfd is in the ring */
     bool peeks;      /* the kernel's flags tell when an enter is needed */
 
-    bool multishot_accept, multishot_recv, poll_first, cancel_op, unix_oneshot, warm_move;
+    bool multishot_accept, multishot_recv, multishot_message, poll_first, cancel_op, unix_oneshot, warm_move;
     uint32_t accept_flags;
 
     /* Waking, from any thread. */
@@ -133,7 +149,13 @@ enum { URING_OWN = IO_OP_CANCEL, URING_OWN_CANCEL = IO_OP_CANCEL };
 _Static_assert(URING_OWN_CANCEL + IO_OP_CLOSE <= 15, "a cancel has a number of its own");
 enum uring_own { URING_OWN_WAKE = 1, URING_OWN_QUIET, URING_OWN_INSTALL };
 
-enum { URING_ARENA_BYTES = 64 * 1024, URING_GROUP = 0, URING_EVENT_MAX = 64 * 1024 };
+enum {
+    URING_ARENA_BYTES = 64 * 1024,
+    URING_GROUP = 0,
+    URING_MESSAGE_GROUP = 1,
+    URING_MESSAGE_BASE = 0x8000,
+    URING_EVENT_MAX = 64 * 1024
+};
 
 /* The kernel moves at most this much in one call (MAX_RW_COUNT). */
 #define MOST_BYTES ((size_t)INT32_MAX & ~(size_t)4095)
@@ -183,6 +205,18 @@ bool uring_file_cancel(struct uring *ring, uint64_t token);
 bool uring_file_finished(struct uring *ring, struct io_event *event);
 int uring_move(struct io *io, struct io_fd *socket, int file, int64_t *offset, size_t size,
                unsigned flags, uint64_t token, int *result);
+
+
+/* Messages (uring_message.c). next: fills an event from the completion just taken from the queue and
+ * those of the same token behind it; return: the blocks of the last event go back. */
+int uring_recvmsg(struct io *io, struct io_fd *fd, uint64_t token);
+int uring_sendmsg(struct io *io, struct io_fd *fd, struct mmsghdr *messages, unsigned count,
+                  unsigned flags, uint64_t token, int *result);
+void uring_messages_next(struct uring *ring, const struct io_uring_cqe *cqe,
+                         struct io_event *event);
+void uring_messages_return(struct uring *ring);
+void uring_message_lend(struct uring *ring, unsigned number);
+void uring_messages_close(struct uring *ring);
 
 void uring_move_event(struct uring *ring, struct io_event *event);
 

@@ -50,6 +50,8 @@ static void try_features(const struct trial *trial, const struct io_uring_probe 
     if (!facts.multishot_accept)
         facts.multishot_accept = trial_multishot_accept(trial);
     facts.multishot_recv = trial_multishot_recv(trial);
+    facts.multishot_message =
+        facts.multishot_recv ? facts.multishot_recv : trial_multishot_message(trial);
     facts.recv_cap = facts.multishot_recv ? facts.multishot_recv : trial_recv_cap(trial);
     facts.incremental = trial_incremental(trial);
     facts.poll_first = trial_poll_first(trial);

@@ -59,6 +59,8 @@ static void add_probed(struct uring *ring, const struct uring_facts *facts)
              "one operation accepts many");
     add_fact(ring, "multishot_recv", ring->multishot_recv, facts->multishot_recv,
              facts->unix_end ? facts->unix_end : "one operation receives many times");
+    add_fact(ring, "multishot_message", ring->multishot_message, facts->multishot_message,
+             "one operation receives datagram after datagram");
     add(ring, "buffer_ring", true, "receive blocks are shared by all connections");
     add_fact(ring, "incremental", buffers->incremental, facts->incremental,
              "receives share blocks, slice by slice");

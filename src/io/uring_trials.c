@@ -219,6 +219,54 @@ const char *trial_multishot_recv(const struct trial *trial)
     return why;
 }
 
+/* Two datagrams by one receive, the second of them one byte too long for what is left of a block
+ * behind the head and the room for a name. */
+static bool two_messages(const struct trial *trial, const int pair[2])
+{
+    enum { NAME = 16, HEAD = sizeof(struct io_uring_recvmsg_out) + NAME };
+    static const char text[BLOCK - HEAD + 1];
+    struct msghdr header = {.msg_namelen = NAME};
+    const struct io_uring_recvmsg_out *out;
+    struct io_uring_sqe *sqe = entry_of(trial, IORING_OP_RECVMSG, pair[0], 1);
+    struct answer answer;
+
+    sqe->flags = IOSQE_BUFFER_SELECT;
+    sqe->buf_group = GROUP;
+    sqe->ioprio = IORING_RECV_MULTISHOT;
+    sqe->addr = (uintptr_t)&header;
+    sqe->len = 1;
+    sqe->msg_flags = MSG_TRUNC;
+    io_uring_submit(ring_of(trial));
+    if (send(pair[1], "weir", 4, MSG_NOSIGNAL) != 4 || !expect(trial, 1, HEAD + 4, &answer) ||
+        !(answer.flags & IORING_CQE_F_MORE) || memcmp(trial->memory + HEAD, "weir", 4) != 0)
+        return false;
+    if (send(pair[1], text, sizeof(text), MSG_NOSIGNAL) != (ssize_t)sizeof(text) ||
+        !take(trial, &answer) || answer.token != 1 || answer.result < HEAD ||
+        !(answer.flags & IORING_CQE_F_BUFFER))
+        return false;
+    out = (const struct io_uring_recvmsg_out *)(const void *)(trial->memory + BLOCK);
+    return out->payloadlen == sizeof(text) && out->flags & MSG_TRUNC;
+}
+
+const char *trial_multishot_message(const struct trial *trial)
+{
+    const char *why = "multishot receive of datagrams does not work in this kernel (6.0 brought "
+                      "it): the ring waits for them, recvmmsg takes them";
+    int pair[2];
+
+    if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return "multishot receive of datagrams could not be tried: no socket";
+    if (lend_blocks(trial, 0) >= 0) {
+        if (two_messages(trial, pair))
+            why = NULL;
+        clean(trial, pair[0], pair[1]);
+        take_blocks_back(trial);
+    } else {
+        clean(trial, pair[0], pair[1]);
+    }
+    return why;
+}
+
 static bool capped(const struct trial *trial, const int pair[2])
 {
     static const char text[150];

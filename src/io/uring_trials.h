@@ -18,6 +18,7 @@ void trial_close(struct trial *trial);
 int trial_buffer_ring(const struct trial *trial);
 const char *trial_multishot_accept(const struct trial *trial);
 const char *trial_multishot_recv(const struct trial *trial);
+const char *trial_multishot_message(const struct trial *trial);
 const char *trial_recv_cap(const struct trial *trial);
 const char *trial_incremental(const struct trial *trial);
 const char *trial_poll_first(const struct trial *trial);

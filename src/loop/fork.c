@@ -38,6 +38,12 @@ static int dead_connect(struct io *io, struct io_fd *fd, const struct sockaddr *
     return -EOWNERDEAD;
 }
 
+static int dead_sendmsg(struct io *io, struct io_fd *fd, struct mmsghdr *messages, unsigned count,
+                        unsigned flags, uint64_t token, int *result)
+{
+    return -EOWNERDEAD;
+}
+
 static int dead_send(struct io *io, struct io_fd *fd, const struct iovec *iov, unsigned count,
                      unsigned flags, uint64_t token, int *result)
 {
@@ -103,6 +109,8 @@ static const struct io_ops dead_ops = {
     .accept = dead_token,
     .connect = dead_connect,
     .recv = dead_token,
+    .recvmsg = dead_token,
+    .sendmsg = dead_sendmsg,
     .send = dead_send,
     .move = dead_move,
     .shutdown = dead_shutdown,

@@ -131,6 +131,9 @@ uint64_t bytes_sum(const struct iovec *iov, unsigned count);
 void backend_wake(struct io *io);
 int backend_poll_fd(struct io *io);
 int backend_shutdown(struct io *io, struct io_fd *fd, int how);
+int backend_recvmsg(struct io *io, struct io_fd *fd, uint64_t token);
+int backend_sendmsg(struct io *io, struct io_fd *fd, struct mmsghdr *messages, unsigned count,
+                    unsigned flags, uint64_t token, int *result);
 int backend_file_start(struct io *io, struct io_file *file, uint64_t token);
 int backend_number(struct io *io, struct io_fd *fd);
 void backend_number_done(struct io *io, struct io_fd *fd, int number);

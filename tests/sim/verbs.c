@@ -178,6 +178,20 @@ int backend_shutdown(struct io *io, struct io_fd *fd, int how)
     return sock_shutdown(file->sock, how);
 }
 
+/* --- messages ----------------------------------------------------------------------------------- */
+
+/* The simulated network has streams only. */
+int backend_recvmsg(struct io *io, struct io_fd *fd, uint64_t token)
+{
+    return WEIR_ENOTSUP;
+}
+
+int backend_sendmsg(struct io *io, struct io_fd *fd, struct mmsghdr *messages, unsigned count,
+                    unsigned flags, uint64_t token, int *result)
+{
+    return WEIR_ENOTSUP;
+}
+
 /* --- numbers ---------------------------------------------------------------------------------- */
 
 int backend_number(struct io *io, struct io_fd *fd)
