@@ -4,6 +4,7 @@
  *   tcp://:80  (or * as the host)       any address of this host, IPv6 and IPv4
  *   tcp://localhost:80                  127.0.0.1 and ::1 (see weir_address_expand)
  *   unix:/run/x.sock   unix:relative/path   unix:@name (abstract: in no file system)
+ *   unix-dgram:/run/x.sock   unix-seqpacket:/run/x.sock        see <weir/datagram.h>
  *   http://HOST[:PORT][/TARGET]  and  https://...       default ports 80 and 443
  *
  * The parser is strict: four decimal numbers for IPv4, no leading zeros, no spaces, no user names.
@@ -29,7 +30,9 @@ enum weir_transport {
     WEIR_TRANSPORT_NONE = 0,
     WEIR_TRANSPORT_TCP = 1,
     WEIR_TRANSPORT_UDP = 2,
-    WEIR_TRANSPORT_UNIX = 3 /* a unix stream socket */
+    WEIR_TRANSPORT_UNIX = 3,          /* a unix stream socket */
+    WEIR_TRANSPORT_UNIX_DGRAM = 4,    /* unix datagrams */
+    WEIR_TRANSPORT_UNIX_SEQPACKET = 5 /* a unix connection that keeps its messages apart */
 };
 
 /* What the text asked for; numbers are never reused. */
@@ -39,7 +42,9 @@ enum weir_scheme {
     WEIR_SCHEME_UDP = 2,
     WEIR_SCHEME_UNIX = 3,
     WEIR_SCHEME_HTTP = 4,
-    WEIR_SCHEME_HTTPS = 5
+    WEIR_SCHEME_HTTPS = 5,
+    WEIR_SCHEME_UNIX_DGRAM = 6,
+    WEIR_SCHEME_UNIX_SEQPACKET = 7
 };
 
 enum weir_address_flags {
@@ -90,7 +95,7 @@ WEIR_API int weir_address_explain(const char *text, const struct weir_address_er
 WEIR_API int weir_address_format(const weir_address *address, char *out, size_t size);
 
 /* Makes an address from what the kernel uses: AF_INET and AF_INET6 with WEIR_TRANSPORT_TCP or
- * _UDP, AF_UNIX with _UNIX. Returns 0, or WEIR_EADDRESS with *out all zero. Any thread. */
+ * _UDP, AF_UNIX with _UNIX, _UNIX_DGRAM or _UNIX_SEQPACKET. Returns 0, or WEIR_EADDRESS with *out all zero. Any thread. */
 WEIR_API int weir_address_from_sockaddr(const struct sockaddr *socket, size_t socket_size,
                                         enum weir_transport transport, weir_address *out);
 

@@ -32,6 +32,7 @@ enum weir_overload {
 #define WEIR_OFF UINT32_MAX
 
 struct weir_protocol;
+struct weir_dgram_service; /* <weir/datagram.h> */
 
 typedef struct weir_service {
     const char *listen; /* URLs, separated by spaces: "tcp://[::]:80 unix:/run/x.sock" */
@@ -75,6 +76,9 @@ typedef struct weir_service {
     void *const *filter_configs;          /* one for each */
     const struct weir_protocol *protocol; /* a protocol of weir's in place of the handlers above */
     void *protocol_arg;
+    const struct weir_dgram_service
+        *datagram; /* for the udp: and unix-dgram: addresses of .listen,
+                    * under weir_run; its .user is ours if it has none */
 } weir_service;
 
 enum weir_shape { WEIR_SHAPE_SINGLE, WEIR_SHAPE_THREADS, WEIR_SHAPE_ACCEPTOR };

@@ -86,7 +86,22 @@
     XX(io_cq_overflows, "weir_io_cq_overflows_total", "times", COUNTER,                            \
        "the ring's completion queue was full")                                                     \
     XX(io_sq_fulls, "weir_io_sq_fulls_total", "times", COUNTER,                                    \
-       "the ring's submission queue was full and was emptied early")
+       "the ring's submission queue was full and was emptied early")                               \
+    XX(dgrams, "weir_dgrams", "sockets", GAUGE, "datagram sockets")                                \
+    XX(datagrams_received, "weir_datagrams_received_total", "datagrams", COUNTER, "received")      \
+    XX(datagrams_sent, "weir_datagrams_sent_total", "datagrams", COUNTER, "taken by the kernel")   \
+    XX(datagram_received_bytes, "weir_datagram_received_bytes_total", "bytes", COUNTER,            \
+       "received in datagrams")                                                                    \
+    XX(datagram_sent_bytes, "weir_datagram_sent_bytes_total", "bytes", COUNTER,                    \
+       "in datagrams taken by the kernel")                                                         \
+    XX(datagrams_truncated, "weir_datagrams_truncated_total", "datagrams", COUNTER,                \
+       "received, and longer than what was taken of them")                                         \
+    XX(datagrams_refused, "weir_datagrams_refused_total", "datagrams", COUNTER,                    \
+       "sends refused because the socket's queue was full")                                        \
+    XX(datagrams_dropped, "weir_datagrams_dropped_total", "datagrams", COUNTER,                    \
+       "queued, and then dropped: for newer ones, refused by the kernel, at the end")              \
+    XX(datagram_errors, "weir_datagram_errors_total", "errors", COUNTER,                           \
+       "told of datagrams that had been sent")
 
 /* What the HTTP services on a loop count. */
 #define WEIR_HTTP_STATS(XX)                                                                    \

@@ -5,6 +5,7 @@
 #include <weir/address.h>
 #include <weir/alloc.h>
 #include <weir/conn.h>
+#include <weir/datagram.h>
 #include <weir/error.h>
 #include <weir/filter.h>
 #include <weir/frame.h>

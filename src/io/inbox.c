@@ -71,8 +71,8 @@ int weir__messages_send(int fd, struct mmsghdr *messages, unsigned count)
     const int how = MSG_NOSIGNAL | MSG_DONTWAIT;
     ssize_t sent;
     do
-        sent = count == 1 ? sendmsg(fd, &messages->msg_hdr, how)
-                          : sendmmsg(fd, messages, count, how);
+        sent =
+            count == 1 ? sendmsg(fd, &messages->msg_hdr, how) : sendmmsg(fd, messages, count, how);
     while (sent < 0 && errno == EINTR);
     if (sent < 0)
         return -errno;

@@ -1,5 +1,5 @@
-/* Receiving and sending messages in batches by system calls (recvmmsg, sendmmsg): what the readiness
- * back ends do always, and the ring where it cannot receive messages by itself. */
+/* Receiving and sending messages in batches by system calls (recvmmsg, sendmmsg): what the
+ * readiness back ends do always, and the ring where it cannot receive messages by itself. */
 #ifndef WEIR_IO_INBOX_H
 #define WEIR_IO_INBOX_H
 

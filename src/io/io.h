@@ -68,10 +68,10 @@ struct io_fd {
 #define IO_FD_MESSAGES 0x8000u
 
 enum io_event_flags {
-    IO_MORE = 1,    /* the operation goes on: more events will come */
-    IO_BUFFER = 2,  /* data points at received bytes in `block` */
-    IO_NOTICE = 4,  /* a zero-copy notice: memory of an earlier send is free */
-    IO_DRAINED = 8, /* the socket had no more bytes after this read, as far as is known */
+    IO_MORE = 1,      /* the operation goes on: more events will come */
+    IO_BUFFER = 2,    /* data points at received bytes in `block` */
+    IO_NOTICE = 4,    /* a zero-copy notice: memory of an earlier send is free */
+    IO_DRAINED = 8,   /* the socket had no more bytes after this read, as far as is known */
     IO_MESSAGES = 16, /* messages points at `result` of them, maybe none */
     IO_ERRORS = 32,   /* with IO_MESSAGES: the socket's error queue may hold something */
 };

@@ -245,8 +245,8 @@ static inline void read_more(struct ready *r, struct io_fd *fd, uint64_t token, 
     }
 }
 
-/* One batch of an armed socket of messages. An error that was told and that no read brings stands in
- * the error queue: an event without messages says so. */
+/* One batch of an armed socket of messages. An error that was told and that no read brings stands
+ * in the error queue: an event without messages says so. */
 static bool read_messages(struct ready *r, struct io_fd *fd, uint64_t token, struct io_event *event)
 {
     uint16_t told = fd->spare & READY_ERRORS ? IO_ERRORS : 0;

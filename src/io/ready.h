@@ -43,7 +43,7 @@ enum ready_flags {
 /* io_fd.spare, beside IO_FD_MESSAGES and what streams and polls keep there: an error was told of a
  * socket of messages. */
 #define READY_ERRORS 0x4000u
-#define READY_WAITS (READY_RECV | READY_SEND | READY_CONNECT | READY_ACCEPT | READY_POLL)
+#define READY_WAITS  (READY_RECV | READY_SEND | READY_CONNECT | READY_ACCEPT | READY_POLL)
 
 struct ready;
 struct ready_kind {
@@ -128,14 +128,14 @@ static inline uint32_t ready_wanted(const struct io_fd *fd)
 void weir__ready_embed(struct ready *r);
 
 /* The verbs that are the same in all of them, for the tables of operations. */
-#define READY_VERBS                                                                           \
-    .wait = weir__ready_wait, .next = weir__ready_next, .wake = weir__ready_wake,             \
-    .accept = weir__ready_accept, .connect = weir__ready_connect, .recv = weir__ready_recv,   \
-    .recvmsg = weir__ready_recvmsg, .sendmsg = weir__ready_sendmsg,                           \
-    .send = weir__ready_send, .move = weir__ready_move, .shutdown = weir__ready_shutdown,     \
-    .close_fd = weir__ready_close_fd, .cancel = weir__ready_cancel, .poll = weir__ready_poll, \
-    .file = weir__ready_file, .hold = weir__ready_hold, .release = weir__ready_release,       \
-    .blocks_free = weir__ready_blocks_free, .number = weir__ready_number,                     \
+#define READY_VERBS                                                                               \
+    .wait = weir__ready_wait, .next = weir__ready_next, .wake = weir__ready_wake,                 \
+    .accept = weir__ready_accept, .connect = weir__ready_connect, .recv = weir__ready_recv,       \
+    .recvmsg = weir__ready_recvmsg, .sendmsg = weir__ready_sendmsg, .send = weir__ready_send,     \
+    .move = weir__ready_move, .shutdown = weir__ready_shutdown, .close_fd = weir__ready_close_fd, \
+    .cancel = weir__ready_cancel, .poll = weir__ready_poll, .file = weir__ready_file,             \
+    .hold = weir__ready_hold, .release = weir__ready_release,                                     \
+    .blocks_free = weir__ready_blocks_free, .number = weir__ready_number,                         \
     .number_done = weir__ready_number_done, .in_flight = weir__ready_in_flight
 int weir__ready_wait(struct io *io, int64_t timeout_ns);
 int weir__ready_next(struct io *io, struct io_event *event);

@@ -15,16 +15,16 @@
 
 /* What this kernel's io_uring can do, found out once a process by uring_facts: asked where it
  * tells, tried where it does not. Each reason is a static text, NULL where the feature works. */
-#define URING_FACTS(XX)  \
-    XX(multishot_accept) \
-    XX(multishot_recv)   \
-    XX(multishot_message)\
-    XX(incremental)      \
-    XX(recv_cap)         \
-    XX(poll_first)       \
-    XX(cancel_op)        \
-    XX(no_iowait)        \
-    XX(direct)           \
+#define URING_FACTS(XX)   \
+    XX(multishot_accept)  \
+    XX(multishot_recv)    \
+    XX(multishot_message) \
+    XX(incremental)       \
+    XX(recv_cap)          \
+    XX(poll_first)        \
+    XX(cancel_op)         \
+    XX(no_iowait)         \
+    XX(direct)            \
     XX(unix_end)
 
 struct uring_facts {
@@ -94,9 +94,9 @@ struct uring {
     unsigned messages_held; /* blocks of the last event with messages */
     struct uring_messages *messages;
     struct inbox *inbox; /* where the ring cannot receive messages by itself */
-    unsigned polls;     /* of foreign descriptors, in flight */
-    unsigned canceling; /* operations whose cancel is asked for and whose end has not come */
-    uint32_t event_max; /* the most that one event carries, bytes */
+    unsigned polls;      /* of foreign descriptors, in flight */
+    unsigned canceling;  /* operations whose cancel is asked for and whose end has not come */
+    uint32_t event_max;  /* the most that one event carries, bytes */
 
     /* Addresses, message headers and vectors that must stay until the next enter. */
     uint8_t *arena;
@@ -112,7 +112,8 @@ struct uring {
     bool wake_armed; /* the poll of the wake eventfd is in the ring */
     bool peeks;      /* the kernel's flags tell when an enter is needed */
 
-    bool multishot_accept, multishot_recv, multishot_message, poll_first, cancel_op, unix_oneshot, warm_move;
+    bool multishot_accept, multishot_recv, multishot_message, poll_first, cancel_op, unix_oneshot,
+        warm_move;
     uint32_t accept_flags;
 
     /* Waking, from any thread. */
@@ -206,9 +207,8 @@ bool uring_file_finished(struct uring *ring, struct io_event *event);
 int uring_move(struct io *io, struct io_fd *socket, int file, int64_t *offset, size_t size,
                unsigned flags, uint64_t token, int *result);
 
-
-/* Messages (uring_message.c). next: fills an event from the completion just taken from the queue and
- * those of the same token behind it; return: the blocks of the last event go back. */
+/* Messages (uring_message.c). next: fills an event from the completion just taken from the queue
+ * and those of the same token behind it; return: the blocks of the last event go back. */
 int uring_recvmsg(struct io *io, struct io_fd *fd, uint64_t token);
 int uring_sendmsg(struct io *io, struct io_fd *fd, struct mmsghdr *messages, unsigned count,
                   unsigned flags, uint64_t token, int *result);

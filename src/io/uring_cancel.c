@@ -85,7 +85,8 @@ void uring_cancel_missed(struct uring *ring, uint64_t token, int result)
     /* By descriptor the kernel walks every operation of the ring, so this is the second choice; and
      * without the operation's number it would hit others of the same descriptor. A send has two
      * numbers, and so has a receive of messages, so they are asked for by token again. */
-    by_fd = ring->cancel_op && op != IO_OP_SEND && !(fd->spare & IO_FD_MESSAGES) && result != -EINVAL;
+    by_fd =
+        ring->cancel_op && op != IO_OP_SEND && !(fd->spare & IO_FD_MESSAGES) && result != -EINVAL;
     if (by_fd) {
         uring_sqe_fd(sqe, fd);
         sqe->flags = IOSQE_CQE_SKIP_SUCCESS;

@@ -126,8 +126,7 @@ int uring_recvmsg(struct io *io, struct io_fd *fd, uint64_t token)
     sqe = header ? uring_sqe(ring) : NULL;
     if (!sqe)
         return -ENOBUFS;
-    *header =
-        (struct msghdr){.msg_namelen = IO_MESSAGE_NAME, .msg_controllen = IO_MESSAGE_CONTROL};
+    *header = (struct msghdr){.msg_namelen = IO_MESSAGE_NAME, .msg_controllen = IO_MESSAGE_CONTROL};
     sqe->opcode = IORING_OP_RECVMSG;
     uring_sqe_fd(sqe, fd);
     sqe->flags |= IOSQE_BUFFER_SELECT;
@@ -159,8 +158,7 @@ static void take(struct uring *ring, const struct io_uring_cqe *cqe, unsigned at
         .full = out->payloadlen,
         .size = out->payloadlen < IO_MESSAGE_BYTES ? out->payloadlen : IO_MESSAGE_BYTES,
         .name_size = out->namelen < IO_MESSAGE_NAME ? out->namelen : IO_MESSAGE_NAME,
-        .control_size =
-            out->controllen < IO_MESSAGE_CONTROL ? out->controllen : IO_MESSAGE_CONTROL,
+        .control_size = out->controllen < IO_MESSAGE_CONTROL ? out->controllen : IO_MESSAGE_CONTROL,
         .flags = out->flags,
     };
 }

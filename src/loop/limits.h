@@ -38,6 +38,12 @@
        "the end of a loop: for connections, and again for operations that are in flight")       \
     XX(END_FILES_MS, 1000, "ms", "the end of a loop: for files, before they are canceled")      \
     XX(REFUSALS_MAX, 64, "connections", "connections being answered with a refusal on a loop")  \
+    XX(DGRAMS_MAX, 65536, "sockets", "datagram sockets of a loop")                              \
+    XX(DGRAM_SOFT_MARK, 256 << 10, "bytes",                                                     \
+       "queued on a datagram socket: reading pauses, writer waits")                             \
+    XX(DGRAM_HARD_CAP, 8 << 20, "bytes", "queued on a datagram socket at most")                 \
+    XX(DGRAM_QUEUE_MAX, 8192, "datagrams", "queued on a datagram socket at most")               \
+    XX(DGRAM_LINGER_MS, 2000, "ms", "a datagram socket being closed: for what is queued")       \
     XX(PULL_CHUNK, 16384, "bytes", "a pull source is asked for at a time")
 
 enum weir_limit {

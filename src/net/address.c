@@ -13,6 +13,8 @@ static const struct weir__scheme schemes[] = {
     {"tcp", WEIR_SCHEME_TCP, WEIR_TRANSPORT_TCP, 0, false},
     {"udp", WEIR_SCHEME_UDP, WEIR_TRANSPORT_UDP, 0, false},
     {"unix", WEIR_SCHEME_UNIX, WEIR_TRANSPORT_UNIX, 0, false},
+    {"unix-dgram", WEIR_SCHEME_UNIX_DGRAM, WEIR_TRANSPORT_UNIX_DGRAM, 0, false},
+    {"unix-seqpacket", WEIR_SCHEME_UNIX_SEQPACKET, WEIR_TRANSPORT_UNIX_SEQPACKET, 0, false},
     {"http", WEIR_SCHEME_HTTP, WEIR_TRANSPORT_TCP, 80, true},
     {"https", WEIR_SCHEME_HTTPS, WEIR_TRANSPORT_TCP, 443, true},
 };
@@ -93,8 +95,6 @@ static int from_unix(const struct sockaddr *socket, size_t socket_size, weir_add
         size = length < sizeof own->sun_path ? length + 1 : length;
     }
     out->socket_size = (uint32_t)(head + size);
-    out->transport = WEIR_TRANSPORT_UNIX;
-    out->scheme = WEIR_SCHEME_UNIX;
     return 0;
 }
 
@@ -128,8 +128,12 @@ int weir_address_from_sockaddr(const struct sockaddr *socket, size_t socket_size
 
     if (socket_size < sizeof(sa_family_t)) {
         result = WEIR_EADDRESS;
-    } else if (socket->sa_family == AF_UNIX && transport == WEIR_TRANSPORT_UNIX) {
+    } else if (socket->sa_family == AF_UNIX && weir__transport_is_unix(transport)) {
         result = from_unix(socket, socket_size, &made);
+        made.transport = (uint8_t)transport;
+        made.scheme = transport == WEIR_TRANSPORT_UNIX         ? WEIR_SCHEME_UNIX
+                      : transport == WEIR_TRANSPORT_UNIX_DGRAM ? WEIR_SCHEME_UNIX_DGRAM
+                                                               : WEIR_SCHEME_UNIX_SEQPACKET;
     } else if (transport == WEIR_TRANSPORT_TCP || transport == WEIR_TRANSPORT_UDP) {
         made.transport = (uint8_t)transport;
         made.scheme = transport == WEIR_TRANSPORT_TCP ? WEIR_SCHEME_TCP : WEIR_SCHEME_UDP;

@@ -21,6 +21,12 @@ struct weir__scheme {
 const struct weir__scheme *weir__scheme_at(unsigned index);
 const struct weir__scheme *weir__scheme_find(enum weir_scheme scheme);
 
+static inline bool weir__transport_is_unix(unsigned transport)
+{
+    return transport == WEIR_TRANSPORT_UNIX || transport == WEIR_TRANSPORT_UNIX_DGRAM ||
+           transport == WEIR_TRANSPORT_UNIX_SEQPACKET;
+}
+
 /* Set the host and leave the port 0. An IPv6 address that maps an IPv4 one becomes that one. */
 void weir__address_set_ip4(weir_address *out, struct in_addr host);
 void weir__address_set_ip6(weir_address *out, const struct in6_addr *host, uint32_t scope);

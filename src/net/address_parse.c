@@ -371,7 +371,7 @@ int weir_address_parse(const char *text, weir_address *out, struct weir_address_
     if (result == 0)
         result = read_scheme(&reader);
     if (result == 0)
-        result = out->transport == WEIR_TRANSPORT_UNIX ? read_unix(&reader) : read_inet(&reader);
+        result = weir__transport_is_unix(out->transport) ? read_unix(&reader) : read_inet(&reader);
     if (result == 0)
         return 0;
     memset(out, 0, sizeof *out);

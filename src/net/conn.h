@@ -238,9 +238,18 @@ struct net_counters {
     uint64_t budget_pauses;
 };
 
+struct dgram_counters {
+    uint64_t received, received_bytes, sent, sent_bytes, receives, sends;
+    uint64_t truncated, refused, dropped, errors;
+};
+
 struct net {
     weir_loop *loop;
-    struct slab conns, listeners;
+    struct slab conns, listeners, dgrams;
+    struct list dgrams_dirty;
+    struct dgram_scratch *dgram_scratch;    /* made with the first datagram socket */
+    const uint8_t *borrow_from, *borrow_to; /* receive memory while its datagrams are handled */
+    struct dgram_counters dgram_counters;
     struct object_pool busy, sources;
     struct list services, connect_waits;
     uint32_t dirty; /* slot + 1 of the first one to be flushed; 0: none */

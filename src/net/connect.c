@@ -169,7 +169,7 @@ int weir__connect_from(weir_conn *out, const char *url, const weir_address *sour
         result = net_of(loop, &net);
     if (result < 0)
         return result;
-    if (parsed.transport == WEIR_TRANSPORT_UDP)
+    if (parsed.transport != WEIR_TRANSPORT_TCP && parsed.transport != WEIR_TRANSPORT_UNIX)
         return WEIR_ENOTSUP;
     unsigned count = candidates(&parsed, source, address);
     struct service *service = service_shared(net, config, size, &result);

@@ -18,11 +18,6 @@ static int one_address(const char *url, int (*fn)(const weir_address *address, v
         weir__log(WEIR_LOG_ERROR, result, 0, "cannot listen on %s:\n%s", url, text);
         return result;
     }
-    if (parsed.transport == WEIR_TRANSPORT_UDP) {
-        weir__log(WEIR_LOG_ERROR, WEIR_ENOTSUP, 0, "cannot listen on %s: a service takes streams",
-                  url);
-        return WEIR_ENOTSUP;
-    }
     unsigned count = weir_address_expand(&parsed, expanded, 2);
     int opened = 0;
     for (unsigned i = 0; i < count; i++) {
@@ -66,10 +61,22 @@ struct opening {
     void *arg;
 };
 
+int listen_streams_only(const weir_address *address, const char *fix)
+{
+    char text[WEIR_ADDRESS_TEXT_MAX];
+    if (address->transport == WEIR_TRANSPORT_TCP || address->transport == WEIR_TRANSPORT_UNIX)
+        return 0;
+    weir_address_format(address, text, sizeof text);
+    weir__log(WEIR_LOG_ERROR, WEIR_ENOTSUP, 0, "cannot listen on %s: %s", text, fix);
+    return WEIR_ENOTSUP;
+}
+
 static int open_one(const weir_address *address, void *arg)
 {
     struct opening *opening = arg;
-    int error;
+    int error = listen_streams_only(address, "for datagrams there is weir_dgram_open");
+    if (error < 0)
+        return error;
     struct listener *l = listener_new(opening->net, opening->service, address, -1, &error);
     if (l == NULL)
         return error;

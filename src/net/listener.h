@@ -48,4 +48,7 @@ int listeners_open(struct net *net, struct service *service, uint32_t *first,
 int listen_addresses(const char *urls, int (*fn)(const weir_address *address, void *arg),
                      void *arg);
 
+/* 0 for an address that streams are accepted on; else it is logged, with what to do. */
+int listen_streams_only(const weir_address *address, const char *fix);
+
 #endif

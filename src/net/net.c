@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "net/datagram.h"
 #include "net/listener.h"
 
 enum { TRIM_INTERVAL_S = 5 };
@@ -20,6 +21,8 @@ static void net_turn(weir_loop *loop)
         conn_blocks_check(loop);
     if (loop->net->unclosed_count != 0)
         listeners_unclosed(loop);
+    if (!list_empty(&loop->net->dgrams_dirty))
+        dgrams_run(loop);
     if (loans_owed(loop->net->loans))
         loans_run(loop);
     budget_check(loop);
@@ -29,7 +32,7 @@ static bool net_busy(weir_loop *loop)
 {
     const struct net *net = loop->net;
     return net->lists[CONN_LIST_READY].count != 0 || net->dirty != 0 || loans_owed(net->loans) ||
-           net->unclosed_count != 0 ||
+           net->unclosed_count != 0 || !list_empty(&net->dgrams_dirty) ||
            (net->lists[CONN_LIST_BLOCKS].count != 0 && loop->io->ops->blocks_free(loop->io));
 }
 
@@ -67,7 +70,10 @@ static void generations_keep(weir_loop *loop)
 {
     uint32_t conns = slab_generation_next(&loop->net->conns);
     uint32_t listeners = slab_generation_next(&loop->net->listeners);
+    uint32_t dgrams = slab_generation_next(&loop->net->dgrams);
     loop->generation = conns > listeners ? conns : listeners;
+    if (dgrams > loop->generation)
+        loop->generation = dgrams;
 }
 
 static void net_free(weir_loop *loop)
@@ -76,6 +82,7 @@ static void net_free(weir_loop *loop)
     generations_keep(loop);
     slab_free(&net->conns);
     slab_free(&net->listeners);
+    dgrams_free(net);
     object_pool_end(&net->busy);
     object_pool_end(&net->sources);
     weir__free(net->unclosed);
@@ -86,7 +93,8 @@ static void net_free(weir_loop *loop)
     loop->net_busy = NULL;
     loop->net_forked = NULL;
     loop->net_cancels = NULL;
-    loop->hooks[LOOP_OWNER_CONN] = loop->hooks[LOOP_OWNER_LISTENER] = (struct loop_hooks){0};
+    loop->hooks[LOOP_OWNER_CONN] = loop->hooks[LOOP_OWNER_LISTENER] =
+        loop->hooks[LOOP_OWNER_DGRAM] = (struct loop_hooks){0};
     weir__free(net);
 }
 
@@ -104,16 +112,20 @@ bool net_end(weir_loop *loop)
     weir_timer_cancel(&net->trim_timer);
     connect_waits_end(net);
     listeners_stop(loop);
-    while (net->conns.used != 0 || net->listeners.used != 0 || net->unclosed_count != 0) {
+    while (net->conns.used != 0 || net->listeners.used != 0 || net->unclosed_count != 0 ||
+           net->dgrams.used != 0) {
         struct io_event event;
         if (net->stuck || weir__clock_now_ns() > until_ns) {
             net->stuck = true; /* waited for once, not again */
             weir__log(WEIR_LOG_ERROR, WEIR_ETIMEDOUT, 0,
-                      "loop %u: %u connections and %u listeners did not end within %u ms", loop->id,
-                      net->conns.used, net->listeners.used, (unsigned)LIMIT_END_MS);
+                      "loop %u: %u connections, %u listeners and %u datagram sockets did not end "
+                      "within %u ms",
+                      loop->id, net->conns.used, net->listeners.used, net->dgrams.used,
+                      (unsigned)LIMIT_END_MS);
             return false;
         }
         conn_each(net, abort_each, NULL);
+        dgrams_close_all(loop, true);
         listeners_stop(loop); /* a cancel that was refused is asked again: no timer runs here */
         net_turn(loop);
         loop->io->ops->wait(loop->io, 5 * (int64_t)WEIR_MS);
@@ -149,6 +161,7 @@ static void net_forked(weir_loop *loop)
 {
     conn_each(loop->net, close_each, NULL);
     listeners_each(loop->net, close_listener, NULL);
+    dgrams_forked(loop);
     generations_keep(loop);
     loop->net = NULL; /* its memory is a copy of the parent's, small beside what follows a fork */
     loop->net_turn = NULL;
@@ -167,6 +180,10 @@ static int net_fill(struct net *net)
     result = listeners_init(net);
     if (result < 0)
         return result;
+    result = dgrams_init(net);
+    if (result < 0)
+        return result;
+    slab_begin_at(&net->dgrams, loop->generation);
     slab_begin_at(&net->conns, loop->generation);
     slab_begin_at(&net->listeners, loop->generation);
     object_pool_init(&net->busy, sizeof(struct busy));
@@ -175,6 +192,12 @@ static int net_fill(struct net *net)
     list_init(&net->connect_waits);
     net->loans = loans_new();
     return net->loans != NULL ? 0 : WEIR_ENOMEM;
+}
+
+static void cancels_again(weir_loop *loop)
+{
+    listeners_cancel_again(loop);
+    dgrams_cancel_again(loop);
 }
 
 int net_of(weir_loop *loop, struct net **out)
@@ -197,11 +220,13 @@ int net_of(weir_loop *loop, struct net **out)
     loop->net_stop = net_stop;
     loop->net_busy = net_busy;
     loop->net_forked = net_forked;
-    loop->net_cancels = listeners_cancel_again;
+    loop->net_cancels = cancels_again;
     loop->hooks[LOOP_OWNER_CONN] =
         (struct loop_hooks){.event = conn_event, .timer = conn_event_timer, .find = conn_find};
     loop->hooks[LOOP_OWNER_LISTENER] = (struct loop_hooks){
         .event = listener_event, .timer = listener_timer, .find = listener_find};
+    loop->hooks[LOOP_OWNER_DGRAM] =
+        (struct loop_hooks){.event = dgram_event, .timer = dgram_timer, .find = dgram_find};
     *out = net;
     return 0;
 }

@@ -5,6 +5,7 @@
 #include <signal.h>
 
 #include "base/log.h"
+#include "net/datagram.h"
 #include "net/run.h"
 
 enum { DRAIN_CHECK_MS = 20 };
@@ -52,7 +53,8 @@ static void check_drained(weir_timer *timer, void *arg)
         acceptor_done(rl);
     /* The first loop goes last: it is the one that hears of a second signal. */
     bool last = rl->index != 0 || atomic_load(&rl->run->finished) + 1 == rl->run->loop_count;
-    if (last && (net == NULL || (net->conns.used == 0 && net->listeners.used == 0))) {
+    if (last && (net == NULL ||
+                 (net->conns.used == 0 && net->listeners.used == 0 && net->dgrams.used == 0))) {
         weir_loop_stop(rl->loop);
         return;
     }
@@ -86,6 +88,7 @@ static void drain_begin(weir_task *task, void *arg)
         loop->net->draining = true;
         listeners_stop(loop);
         conn_each(loop->net, drain_each, NULL);
+        dgrams_close_all(loop, false);
     }
     weir_timer_start(&rl->drain_timer, weir_after(rl->run->options.drain_ms * WEIR_MS), drain_over,
                      rl);
@@ -151,6 +154,8 @@ static int listeners_make(struct run_loop *rl, struct net *net)
     for (unsigned s = 0; s < run->socket_count && rl->index < run->listening_loops; s++) {
         struct run_socket *socket = &run->sockets[s];
         int result = 0, fd = socket->fds[rl->index];
+        if (address_is_datagram(&socket->address))
+            continue;
         int flags = fcntl(fd, F_GETFL);
         flags = net->loop->io->hot_block ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
         if (fcntl(fd, F_SETFL, flags) != 0)
@@ -166,6 +171,34 @@ static int listeners_make(struct run_loop *rl, struct net *net)
         }
     }
     return 0;
+}
+
+static int dgrams_make(struct run_loop *rl, struct net *net)
+{
+    struct run *run = rl->run;
+    for (unsigned s = 0; s < run->socket_count; s++) {
+        struct run_socket *socket = &run->sockets[s];
+        const weir_service *service = &run->services[socket->service];
+        int result = 0, fd = socket->fds[rl->index];
+        if (!address_is_datagram(&socket->address) || fd < 0)
+            continue;
+        struct dgram_config *config = dgram_config_new(service->datagram, &result);
+        if (config == NULL)
+            return result;
+        struct dgram *d = dgram_new(net, config, fd, &socket->address, &result);
+        dgram_config_unref(config);
+        if (d == NULL)
+            return result;
+        if (d->user == NULL)
+            d->user = service->user;
+        socket->fds[rl->index] = -1; /* the loop's from now on */
+    }
+    return 0;
+}
+
+static void open_each(weir_loop *loop, struct dgram *d, void *arg)
+{
+    dgram_open(loop, d, true);
 }
 
 static void start_each(weir_loop *loop, struct listener *l, void *arg)
@@ -188,6 +221,8 @@ static int loop_prepare(struct run_loop *rl)
         result = services_start(rl, net);
     if (result == 0)
         result = listeners_make(rl, net);
+    if (result == 0)
+        result = dgrams_make(rl, net);
     if (result == 0 && rl->index == 0 && !rl->run->options.keep_signals)
         result = signals_start(rl->run);
     return result;
@@ -268,6 +303,7 @@ void *run_loop_main(void *arg)
         if (rl->index == 0)
             atomic_store(&run->first_id, rl->loop->id);
         listeners_each(rl->loop->net, start_each, NULL);
+        dgrams_each(rl->loop->net, open_each, NULL);
         if (rl->index == 0 && run->options.on_started != NULL)
             run->options.on_started(run->options.user);
         loop_enter(former);

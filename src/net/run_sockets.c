@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "net/datagram.h"
 #include "net/run.h"
 
 struct opening {
@@ -66,6 +67,40 @@ static int open_all(struct run *run, struct run_socket *socket)
     return 0;
 }
 
+/* Taken for us alone first, as in port_check: the port that is then shared. */
+static int port_check_datagrams(const struct run_socket *socket, const weir_dgram_service *service)
+{
+    weir_address address = socket->address;
+    struct weir__socket_file file;
+    if (service->socket.reuseport == WEIR_SWITCH_ON || address.transport != WEIR_TRANSPORT_UDP ||
+        weir_address_port(&address) == 0)
+        return 0;
+    int fd = dgram_socket_bind(&address, service, false, &file);
+    if (fd >= 0)
+        close(fd);
+    return fd < 0 ? fd : 0;
+}
+
+/* Every loop that serves has a socket of its own on a UDP port; a unix name has one, and the first
+ * of them has it. */
+static int open_datagrams(struct run *run, struct run_socket *socket)
+{
+    const weir_dgram_service *service = run->services[socket->service].datagram;
+    unsigned first = run->options.shape == WEIR_SHAPE_ACCEPTOR;
+    unsigned count = socket->address.transport == WEIR_TRANSPORT_UDP ? run->loop_count - first : 1;
+    int result;
+    if (service == NULL)
+        return listen_streams_only(&socket->address, "its service has no .datagram");
+    result = count > 1 ? port_check_datagrams(socket, service) : 0;
+    for (unsigned i = first; i < first + count && result >= 0; i++)
+        result = socket->fds[i] =
+            dgram_socket_bind(&socket->address, service, count > 1, &socket->file);
+    if (result >= 0 && count > 1 && service->steer != WEIR_STEER_FLOW)
+        result = dgram_socket_steer(socket->fds[first], socket->address.socket.ss_family,
+                                    service->steer, count);
+    return result < 0 ? result : 0;
+}
+
 static int open_one(const weir_address *address, void *arg)
 {
     struct opening *opening = arg;
@@ -84,7 +119,10 @@ static int open_one(const weir_address *address, void *arg)
     for (unsigned i = 0; i < RUN_LOOPS_MAX; i++)
         socket->fds[i] = -1;
     run->socket_count++;
-    return open_all(run, socket);
+    if (address_is_datagram(address))
+        return open_datagrams(run, socket);
+    int result = listen_streams_only(address, "a service takes streams, or datagrams");
+    return result < 0 ? result : open_all(run, socket);
 }
 
 int run_sockets_open(struct run *run)
@@ -102,7 +140,7 @@ void run_sockets_close(struct run *run, bool unlinks)
 {
     for (unsigned s = 0; s < run->socket_count; s++) {
         struct run_socket *socket = &run->sockets[s];
-        if (unlinks && socket->address.transport == WEIR_TRANSPORT_UNIX)
+        if (unlinks)
             weir__socket_unlink(&socket->address, &socket->file);
         for (unsigned i = 0; i < RUN_LOOPS_MAX; i++) {
             if (socket->fds[i] >= 0) /* not handed to a listener */

@@ -45,7 +45,9 @@ static int begin(struct making *making)
 {
     static const uint8_t kinds[] = {[WEIR_TRANSPORT_TCP] = OPTION_TCP,
                                     [WEIR_TRANSPORT_UDP] = OPTION_UDP,
-                                    [WEIR_TRANSPORT_UNIX] = OPTION_UNIX};
+                                    [WEIR_TRANSPORT_UNIX] = OPTION_UNIX,
+                                    [WEIR_TRANSPORT_UNIX_DGRAM] = OPTION_UNIX,
+                                    [WEIR_TRANSPORT_UNIX_SEQPACKET] = OPTION_UNIX};
     int result;
 
     memset(making->error, 0, sizeof *making->error);
@@ -72,11 +74,24 @@ static int begin(struct making *making)
     return result;
 }
 
+static int type_of(const weir_address *address)
+{
+    switch (address->transport) {
+    case WEIR_TRANSPORT_UDP:
+    case WEIR_TRANSPORT_UNIX_DGRAM:
+        return SOCK_DGRAM;
+    case WEIR_TRANSPORT_UNIX_SEQPACKET:
+        return SOCK_SEQPACKET;
+    default:
+        return SOCK_STREAM;
+    }
+}
+
 /* Makes the bare socket. */
 static int open_socket(struct making *making, int family)
 {
-    int type = (making->target.kind == OPTION_UDP ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC |
-               (making->how->blocking ? 0 : SOCK_NONBLOCK);
+    int type =
+        type_of(making->address) | SOCK_CLOEXEC | (making->how->blocking ? 0 : SOCK_NONBLOCK);
     int fd = socket(family, type, 0), code = -errno;
 
     if (fd >= 0) {
@@ -166,7 +181,7 @@ static int bind_and_listen(struct making *making, const weir_address *address,
         code = -errno;
         return code == -EADDRINUSE ? code : explain_bind(making, code);
     }
-    if (making->target.kind == OPTION_UDP || listen(fd, (int)backlog) == 0)
+    if (type_of(address) == SOCK_DGRAM || listen(fd, (int)backlog) == 0)
         return 0;
     code = -errno;
     weir__socket_unlink(address, file);
@@ -213,7 +228,7 @@ static void warn_of_backlog(struct making *making)
         making->options->backlog != 0 ? making->options->backlog : WEIR__SOCKET_BACKLOG;
     long most = weir__sysctl_number("net/core/somaxconn", asked);
 
-    if (making->target.kind != OPTION_UDP && most >= 0 && most < (long)asked)
+    if (type_of(making->address) != SOCK_DGRAM && most >= 0 && most < (long)asked)
         weir__socket_warn(making->error,
                           "backlog %u is cut to %ld by net.core.somaxconn: connections beyond it "
                           "are dropped in a burst: sysctl -w net.core.somaxconn=%u, or set backlog "
@@ -374,8 +389,10 @@ static int address_of(int fd, const struct sockaddr_storage *socket, socklen_t s
 
     if (type < 0)
         return type;
-    if (socket->ss_family == AF_UNIX && type == SOCK_STREAM)
-        transport = WEIR_TRANSPORT_UNIX;
+    if (socket->ss_family == AF_UNIX)
+        transport = type == SOCK_STREAM  ? WEIR_TRANSPORT_UNIX
+                    : type == SOCK_DGRAM ? WEIR_TRANSPORT_UNIX_DGRAM
+                                         : WEIR_TRANSPORT_UNIX_SEQPACKET;
     else if (socket->ss_family != AF_UNIX && type == SOCK_STREAM)
         transport = WEIR_TRANSPORT_TCP;
     else if (socket->ss_family != AF_UNIX && type == SOCK_DGRAM)

@@ -80,6 +80,16 @@ static void take_net(const struct net *net, weir_loop_stats *out)
     out->mails_dropped = counters->mails_dropped;
     out->block_waits = counters->block_waits;
     out->budget_pauses = counters->budget_pauses;
+    const struct dgram_counters *datagrams = &net->dgram_counters;
+    out->dgrams = net->dgrams.used;
+    out->datagrams_received = datagrams->received;
+    out->datagrams_sent = datagrams->sent;
+    out->datagram_received_bytes = datagrams->received_bytes;
+    out->datagram_sent_bytes = datagrams->sent_bytes;
+    out->datagrams_truncated = datagrams->truncated;
+    out->datagrams_refused = datagrams->refused;
+    out->datagrams_dropped = datagrams->dropped;
+    out->datagram_errors = datagrams->errors;
 }
 
 int weir__loop_stats_get(weir_loop *loop, weir_loop_stats *out, size_t size)

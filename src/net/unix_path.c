@@ -80,6 +80,7 @@ static void name_listener(int fd, const struct path *path, struct weir__socket_e
     socklen_t size = sizeof peer;
     char name[17];
 
+    /* Of a datagram socket the kernel does not tell whose it is. */
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 || peer.pid <= 0) {
         weir__socket_fail(error, -EADDRINUSE, "bind",
                           "%s is taken (EADDRINUSE): a process listens there: stop it, or "
@@ -100,7 +101,10 @@ static void name_listener(int fd, const struct path *path, struct weir__socket_e
 static enum found try_connect(const weir_address *address, const struct path *path,
                               struct weir__socket_error *error)
 {
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), reason;
+    int type = address->transport == WEIR_TRANSPORT_UNIX_DGRAM       ? SOCK_DGRAM
+               : address->transport == WEIR_TRANSPORT_UNIX_SEQPACKET ? SOCK_SEQPACKET
+                                                                     : SOCK_STREAM;
+    int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), reason;
 
     if (fd < 0) {
         weir__socket_fail(error, -errno, "socket", "%s: %s", path->shown, weir_error_text(-errno));
