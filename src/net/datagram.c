@@ -92,6 +92,7 @@ static const char *wrong_field(const weir_dgram_service *s)
            : (unsigned)s->mtu > WEIR_MTU_PROBE             ? "mtu"
            : (unsigned)s->steer > WEIR_STEER_CPU           ? "steer"
            : s->datagram_max_bytes > IO_MESSAGE_BYTES      ? "datagram_max_bytes"
+           : s->linger_ms > INT32_MAX                      ? "linger_ms"
            : s->hard_cap_bytes < s->soft_mark_bytes        ? "hard_cap_bytes"
            : s->queue_max_datagrams > 1u << 20             ? "queue_max_datagrams"
            : s->on_datagram != NULL && s->on_batch != NULL ? "on_batch"

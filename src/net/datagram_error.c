@@ -21,7 +21,7 @@ void dgram_error_tell(weir_loop *loop, struct dgram *d, const weir_datagram_erro
 /* The address behind an extended error: who sent the ICMP message. */
 static bool read_offender(const struct sock_extended_err *e, size_t size, weir_address *out)
 {
-    const struct sockaddr *offender = SO_EE_OFFENDER(e);
+    const struct sockaddr *offender = (const struct sockaddr *)(const void *)(e + 1);
     if (size < sizeof *e + sizeof(struct sockaddr_in))
         return false;
     return weir_address_from_sockaddr(offender, size - sizeof *e, WEIR_TRANSPORT_UDP, out) == 0;

@@ -432,7 +432,7 @@ static enum step blocked(weir_loop *loop, struct dgram *d)
     if (!d->udp && !d->connected) {
         if (d->blocked_ms == 0)
             d->blocked_ms = loop->now_ms | 1;
-        if (loop->now_ms - d->blocked_ms >= d->config->service.linger_ms) {
+        if ((int32_t)(loop->now_ms - d->blocked_ms) >= (int32_t)d->config->service.linger_ms) {
             send_failed(loop, d, 1, -EAGAIN); /* a peer that does not read */
             return STEP_ON;
         }

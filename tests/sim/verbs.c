@@ -178,7 +178,8 @@ int backend_shutdown(struct io *io, struct io_fd *fd, int how)
     return sock_shutdown(file->sock, how);
 }
 
-/* --- messages ----------------------------------------------------------------------------------- */
+/* --- messages -----------------------------------------------------------------------------------
+ */
 
 /* The simulated network has streams only. */
 int backend_recvmsg(struct io *io, struct io_fd *fd, uint64_t token)
