@@ -95,7 +95,8 @@ WEIR_API int weir_address_explain(const char *text, const struct weir_address_er
 WEIR_API int weir_address_format(const weir_address *address, char *out, size_t size);
 
 /* Makes an address from what the kernel uses: AF_INET and AF_INET6 with WEIR_TRANSPORT_TCP or
- * _UDP, AF_UNIX with _UNIX, _UNIX_DGRAM or _UNIX_SEQPACKET. Returns 0, or WEIR_EADDRESS with *out all zero. Any thread. */
+ * _UDP, AF_UNIX with _UNIX, _UNIX_DGRAM or _UNIX_SEQPACKET. Returns 0, or WEIR_EADDRESS with *out
+ * all zero. Any thread. */
 WEIR_API int weir_address_from_sockaddr(const struct sockaddr *socket, size_t socket_size,
                                         enum weir_transport transport, weir_address *out);
 

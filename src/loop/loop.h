@@ -18,7 +18,13 @@
 #include "io/io.h"
 
 /* Who a token or a wheel node belongs to. */
-enum loop_owner { LOOP_OWNER_OP = 1, LOOP_OWNER_CONN, LOOP_OWNER_LISTENER, LOOP_OWNER_DGRAM, LOOP_OWNERS };
+enum loop_owner {
+    LOOP_OWNER_OP = 1,
+    LOOP_OWNER_CONN,
+    LOOP_OWNER_LISTENER,
+    LOOP_OWNER_DGRAM,
+    LOOP_OWNERS
+};
 
 enum { LOOP_ID_MAX = 1023 };
 
