@@ -48,7 +48,6 @@ GROUPS = {
             "also e2e.cmd_hostile; goodput at twice the peak is `./dev bench goodput`; shedding by "
             "age comes with queues of work"),
     "sends": ("every kind of send", "also K5, K6, K8"),
-    "datagram": ("datagrams: names, trains, what is known of each, errors", "also K1 to K18"),
     "pipe": ("pipes", ""),
     "filters": ("filters", ""),
     "frames": ("frames", "also unit.proto.test_frame"),
