@@ -48,7 +48,8 @@ static int decide(struct uring *ring, const struct uring_facts *facts, const cha
     ring->poll_first = !facts->poll_first && on[IO_SWITCH_poll_first];
     ring->cancel_op = !facts->cancel_op && on[IO_SWITCH_cancel_op];
     ring->warm_move = on[IO_SWITCH_warm_move];
-    ring->unix_oneshot = facts->unix_end;
+    /* Multishot receive on a unix socket can miss the end on some kernels (uring_quirks.c). */
+    ring->oneshot_flags = IO_FD_ONCE | (facts->unix_end ? IO_FD_MAYBE_UNIX : 0);
     ring->io.direct =
         ring->features.named[IO_SWITCH_direct] ? on[IO_SWITCH_direct] : config->direct;
     if (!facts->no_iowait && on[IO_SWITCH_no_iowait])

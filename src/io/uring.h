@@ -139,10 +139,8 @@ struct uring {
 /* Back end's bits in io_fd.flags: 1 << op: a cancel of that operation was asked for. */
 #define URING_FD_CANCEL(op) (1u << (op))
 #define URING_FD_NONBLOCK   0x100u /* O_NONBLOCK is set: sendfile and splice do not block */
-#define URING_FD_KIND_KNOWN 0x200u /* whether it is a unix socket was found out */
 #define URING_FD_WARMING    0x800u /* the ring reads what the move is to send */
 #define URING_FD_WARMED     0x1000u
-#define URING_FD_UNIX       0x400u
 
 /* Operations of the ring's own, above the ones that io.h names; their events are not yielded.
  * URING_OWN_CANCEL + op is the cancel of `op`, which finds its descriptor by the same token. */

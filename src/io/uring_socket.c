@@ -84,26 +84,10 @@ int uring_connect_result(struct uring *ring, uint64_t token)
     return -error;
 }
 
-/* Multishot receive on a unix socket can miss the end on some kernels (uring_quirks.c). */
-static bool is_unix(struct io_fd *fd)
-{
-    if (!(fd->flags & URING_FD_KIND_KNOWN)) {
-        int domain = 0;
-        socklen_t size = sizeof(domain);
-
-        fd->flags |= URING_FD_KIND_KNOWN;
-        if (!(fd->flags & IO_FD_DIRECT) &&
-            getsockopt(fd->fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX)
-            fd->flags |= URING_FD_UNIX;
-    }
-    return fd->flags & URING_FD_UNIX;
-}
-
 int uring_recv(struct io *io, struct io_fd *fd, uint64_t token)
 {
     struct uring *ring = uring_of(io);
-    bool multishot =
-        ring->multishot_recv && !(fd->flags & IO_FD_ONCE) && !(ring->unix_oneshot && is_unix(fd));
+    bool multishot = ring->multishot_recv && !(fd->flags & ring->oneshot_flags);
     struct io_uring_sqe *sqe = uring_sqe(ring);
 
     if (__builtin_expect(!sqe, 0))

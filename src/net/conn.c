@@ -79,8 +79,8 @@ struct conn *conn_new(struct net *net, struct service *service, int fd, bool dir
     c->slot = slot;
     conn_flags(c) = client ? CONN_CLIENT : 0;
     /* The first receive brings one event: see conn_event_recv. */
-    uint32_t once = net->loop->io->eager ? 0 : IO_FD_ONCE;
-    c->fd = (struct io_fd){.fd = fd, .flags = (uint16_t)(once | (direct ? IO_FD_DIRECT : 0))};
+    uint32_t hints = net->loop->io->eager ? 0 : IO_FD_ONCE | service->unix_hint;
+    c->fd = (struct io_fd){.fd = fd, .flags = (uint16_t)(hints | (direct ? IO_FD_DIRECT : 0))};
     c->service = service;
     c->user = service->config.user;
     c->phase = CONN_OPENING;

@@ -209,6 +209,7 @@ struct service {
     uint32_t filter_count;
     uint32_t told_offset; /* of struct idle_told in a session */
     bool idle_told;       /* sessions carry struct idle_told behind their bytes */
+    uint16_t unix_hint;   /* IO_FD_MAYBE_UNIX, when one of its addresses is a unix one; or 0 */
     uint32_t conns;       /* living ones, on this loop */
     uint32_t refs;        /* listeners + connections */
     uint32_t refusing;    /* connections being told that there is no room */

@@ -188,6 +188,8 @@ int weir__connect_from(weir_conn *out, const char *url, const weir_address *sour
         close(fd);
         return WEIR_EFULL;
     }
+    if (address[0].transport == WEIR_TRANSPORT_UNIX && !loop->io->eager)
+        c->fd.flags |= IO_FD_MAYBE_UNIX;
     c->phase = CONN_CONNECTING;
     if (user != NULL)
         c->user = user;

@@ -105,6 +105,8 @@ struct service *service_new(struct net *net, const weir_service *config, size_t 
     if (service->idle_told)
         session_size += (sizeof(struct idle_told) + 7u) & ~(size_t)7;
     object_pool_init(&service->sessions, session_size);
+    if (config->listen != NULL && strcasestr(config->listen, "unix:") != NULL)
+        service->unix_hint = IO_FD_MAYBE_UNIX;
     service->refs = 1;
     list_push(&net->services, &service->link);
     if (config->protocol != NULL) {

@@ -267,7 +267,10 @@ unsigned rig_unix(struct rig *rig, int *peer)
                      0);
     *peer = pair[1];
     assert_int_equal(fcntl(*peer, F_SETFL, 0), 0); /* the test's own end blocks */
-    return rig_add(rig, pair[0], false);
+    unsigned slot = rig_add(rig, pair[0], false);
+    if (!rig->io->eager)
+        rig_fd(rig, slot)->flags |= IO_FD_MAYBE_UNIX;
+    return slot;
 }
 
 /* --- verbs ------------------------------------------------------------------------------------ */
