@@ -165,9 +165,11 @@ struct busy {
     size_t held_room;
     uint32_t held_from, held_to;
     uint64_t write_mark_bytes; /* sent_bytes when the write deadline's interval began */
+    uint64_t write_look_bytes; /* what the peer had taken, a part of the interval later */
     uint32_t scanned;          /* of held input: the framing looked so far */
     uint32_t write_mark_ms;
     bool stalling;           /* output is pending, the interval runs */
+    bool looked;             /* write_look_bytes is known */
     uint32_t inflight_bytes; /* of the send in flight */
     bool inflight_move;      /* it is a move, not a send */
     struct filter_stack *filters;
@@ -417,8 +419,12 @@ static inline void conn_deadline_began(weir_loop *loop, struct conn *c)
 void conn_idle_begin(weir_loop *loop, struct conn *c); /* the times of on_idle count from now */
 void conn_event_timer(weir_loop *loop, struct wheel_node *node);
 
-/* info.c: whether what was just received has waited longer than this for a loop that is overloaded
- * (K19). Asks the kernel only then. */
+/* info.c. The bytes that have left the kernel's send queue: acknowledged by the peer's kernel, or
+ * of a unix socket read by the peer. Where that cannot be asked, all that the kernel has accepted.
+ */
+uint64_t conn_taken(weir_loop *loop, struct conn *c);
+/* Whether what was just received has waited longer than this for a loop that is overloaded (K19).
+ * Asks the kernel only then. */
 bool conn_overdue(weir_loop *loop, struct conn *c, uint32_t most_ms);
 
 /* loans.c: memory lent by weir_own */

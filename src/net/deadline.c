@@ -7,7 +7,7 @@ struct due { /* the earliest so far */
     uint32_t at_ms;
     uint32_t which; /* enum weir_deadline, or one of these */
 };
-enum { DUE_READER_IDLE = 16, DUE_WRITER_IDLE, DUE_BOTH_IDLE };
+enum { DUE_READER_IDLE = 16, DUE_WRITER_IDLE, DUE_BOTH_IDLE, DUE_WRITE_LOOK };
 
 /* `from_ms` was cut to the millisecond that had begun: one more, so that nothing is early. */
 static void sooner(struct due *due, uint32_t from_ms, uint32_t span_ms, uint32_t which)
@@ -51,21 +51,36 @@ static void due_idle_events(struct conn *c, struct due *due)
            DUE_BOTH_IDLE);
 }
 
+/* The kernel takes more of us only when a third of what it holds has gone, which may be megabytes:
+ * a peer that takes them slowly is not one that takes nothing. So what it took is asked for, a
+ * quarter into an interval that saw no short time, and again at its end. */
+enum { WRITE_LOOK_PART = 4 };
+
+static void write_interval(struct conn *c, uint32_t now_ms)
+{
+    struct busy *b = c->busy;
+    b->stalling = true;
+    b->looked = false;
+    b->write_mark_ms = now_ms;
+    b->write_mark_bytes = c->sent_bytes;
+}
+
 static void due_write(struct conn *c, struct due *due, uint32_t now_ms)
 {
     struct busy *b = c->busy;
-    if (b == NULL)
+    uint32_t write_ms = c->service->config.write_ms;
+    if (b == NULL || write_ms == WEIR_OFF)
         return;
     if (b->out.unsent_bytes == 0) {
         b->stalling = false;
         return;
     }
-    if (!b->stalling) {
-        b->stalling = true;
-        b->write_mark_ms = now_ms;
-        b->write_mark_bytes = c->sent_bytes;
-    }
-    sooner(due, b->write_mark_ms, c->service->config.write_ms, WEIR_DEADLINE_WRITE);
+    if (!b->stalling)
+        write_interval(c, now_ms);
+    if (b->looked)
+        sooner(due, b->write_mark_ms, write_ms, WEIR_DEADLINE_WRITE);
+    else
+        sooner(due, b->write_mark_ms, write_ms / WRITE_LOOK_PART, DUE_WRITE_LOOK);
 }
 
 static void due_open(weir_loop *loop, struct conn *c, struct due *due)
@@ -146,21 +161,31 @@ static void idle_event(weir_loop *loop, struct conn *c, uint32_t which)
     conn_dirty(loop, c);
 }
 
+static void write_look(weir_loop *loop, struct conn *c)
+{
+    c->busy->looked = true;
+    c->busy->write_look_bytes = conn_taken(loop, c);
+}
+
 /* The peer took enough in this interval: the next one begins. */
 static bool write_progressed(weir_loop *loop, struct conn *c)
 {
     struct busy *b = c->busy;
-    if (b == NULL || !b->stalling || c->sent_bytes - b->write_mark_bytes < LIMIT_WRITE_PROGRESS)
+    if (b == NULL || !b->stalling)
         return false;
-    b->write_mark_ms = loop->now_ms;
-    b->write_mark_bytes = c->sent_bytes;
+    if (c->sent_bytes - b->write_mark_bytes < LIMIT_WRITE_PROGRESS &&
+        conn_taken(loop, c) < b->write_look_bytes + LIMIT_WRITE_PROGRESS)
+        return false;
+    write_interval(c, loop->now_ms);
     return true;
 }
 
 static void expire(weir_loop *loop, struct conn *c, uint32_t which)
 {
     const struct consumer *consumer = c->service->consumer;
-    if (which >= DUE_READER_IDLE)
+    if (which == DUE_WRITE_LOOK)
+        write_look(loop, c);
+    else if (which >= DUE_READER_IDLE)
         idle_event(loop, c, which);
     else if (which == WEIR_DEADLINE_WRITE && write_progressed(loop, c))
         return;

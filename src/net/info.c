@@ -1,4 +1,8 @@
 /* What the kernel knows of a connection, asked when somebody wants it. */
+#include <errno.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
 #include "net/conn.h"
 #include "net/socket.h"
 
@@ -34,6 +38,19 @@ static int ask_local(int fd, void *out)
 static int ask_tcp_info(int fd, void *out)
 {
     return weir__tcp_info(fd, out);
+}
+
+static int ask_unacknowledged(int fd, void *out)
+{
+    return ioctl(fd, SIOCOUTQ, out) < 0 ? -errno : 0;
+}
+
+uint64_t conn_taken(weir_loop *loop, struct conn *c)
+{
+    int queued;
+    if (with_number(conn_handle(loop, c), ask_unacknowledged, &queued) < 0 || queued < 0)
+        return c->sent_bytes;
+    return c->sent_bytes > (uint64_t)queued ? c->sent_bytes - (uint64_t)queued : 0;
 }
 
 int weir_conn_peer(weir_conn conn, weir_address *out)

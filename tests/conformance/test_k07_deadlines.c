@@ -256,6 +256,32 @@ static void k07_progress_is_a_rate(void **state)
     world_end(w);
 }
 
+static void pour_static(struct rec *r)
+{
+    static const uint8_t zeros[8 << 20];
+    if (H(r, weir_send(r->conn, weir_static(zeros, sizeof zeros))) < 0)
+        world_broke(r->side->world, "the output was refused");
+}
+
+/* The kernel asks for more only when a third of its buffer has gone. Who takes less than that in an
+ * interval, and more than 1 KiB, takes enough. */
+static void k07_slow_taker_of_a_large_buffer(void **state)
+{
+    struct world *w = world_open(NULL);
+    struct side *s = a_side(w);
+    s->service.write_ms = 4 * STALL_MS;
+    s->service.socket.send_buffer_bytes = 200 << 10;
+    s->open = pour_static;
+    side_listen(s, NULL);
+    struct peer *p = peer_connect_small(s, 4096, 0);
+    p->reads = false;
+    assert_true(taken_at(w, p, 512, 20, 12 * STALL_MS) >= 12 * STALL_MS);
+    assert_int_equal(p->rec->closes, 0);
+    UNTIL(w, p->rec->closes == 1); /* and who stops taking is not spared */
+    assert_int_equal(p->rec->end.deadline, WEIR_DEADLINE_WRITE);
+    world_end(w);
+}
+
 static void k07_write_stall_while_closing(void **state)
 {
     struct world *w = world_open(NULL);
@@ -394,7 +420,7 @@ static void k07_both_idle(void **state)
 {
     struct world *w = world_open(NULL);
     struct side *s = a_side(w);
-    s->service.both_idle_ms = 150;
+    s->service.both_idle_ms = 400;
     s->data = do_echo;
     side_listen(s, NULL);
     struct peer *p = peer_connect(s);
@@ -447,7 +473,8 @@ static void k07_many_deadlines(void **state)
 K_MAIN(T(k07_first_byte), T(k07_idle_without_a_first_byte), T(k07_first_byte_of_the_server),
        T(k07_idle), T(k07_idle_of_a_server_that_spoke_first), T(k07_activity_puts_idle_off),
        T(k07_idle_of_a_client), T(k07_idle_while_paused), T(k07_idle_after_waiting_for_a_block),
-       T(k07_write_stall), T(k07_progress_is_a_rate), T(k07_write_stall_while_closing),
-       T(k07_connect), T(k07_linger), T(k07_linger_before_a_peer_that_goes_on), T(k07_off),
+       T(k07_write_stall), T(k07_progress_is_a_rate), T(k07_slow_taker_of_a_large_buffer),
+       T(k07_write_stall_while_closing), T(k07_connect), T(k07_linger),
+       T(k07_linger_before_a_peer_that_goes_on), T(k07_off),
        T(k07_reader_idle_comes_again_and_again), T(k07_writer_idle_sends_heartbeats),
        T(k07_both_idle), T(k07_idle_closes_beside_heartbeats), T(k07_many_deadlines))
