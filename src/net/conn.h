@@ -66,7 +66,7 @@ enum conn_flags {
 #define CONN_PAUSED                                                                 \
     (CONN_PAUSED_USER | CONN_PAUSED_MARK | CONN_PAUSED_BUDGET | CONN_PAUSED_PROTO | \
      CONN_PAUSED_PIPE)
-/* Quiet for a reason that is not the peer's: it cannot be called idle. */
+/* Others than the peer have to go on first. */
 #define CONN_PAUSED_WAITING \
     (CONN_PAUSED_BUDGET | CONN_PAUSED_PROTO | CONN_PAUSED_PIPE | CONN_WORKING)
 

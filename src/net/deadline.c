@@ -83,6 +83,15 @@ static void due_write(struct conn *c, struct due *due, uint32_t now_ms)
         sooner(due, b->write_mark_ms, write_ms / WRITE_LOOK_PART, DUE_WRITE_LOOK);
 }
 
+/* Quiet for a reason that is not the peer's: it cannot be called idle. One that the budget has
+ * paused with nothing to send can: a part of a frame is all that it holds, and were it kept until
+ * others give memory back, as many such ones as fill the budget would stay for ever. */
+static bool waits_for_others(struct conn *c)
+{
+    uint32_t waiting = conn_flags(c) & CONN_PAUSED_WAITING;
+    return waiting != 0 && (waiting != CONN_PAUSED_BUDGET || conn_unsent(c));
+}
+
 static void due_open(weir_loop *loop, struct conn *c, struct due *due)
 {
     const weir_service *config = &c->service->config;
@@ -97,7 +106,7 @@ static void due_open(weir_loop *loop, struct conn *c, struct due *due)
     /* Without a deadline for the first byte the one for idleness counts from the opening on. */
     if (!began && config->first_byte_ms != WEIR_OFF)
         sooner(due, c->opened_ms, config->first_byte_ms, WEIR_DEADLINE_FIRST_BYTE);
-    else if ((conn_flags(c) & CONN_PAUSED_WAITING) == 0)
+    else if (!waits_for_others(c))
         sooner(due, later(c->read_ms, c->write_ms), config->idle_ms, WEIR_DEADLINE_IDLE);
 }
 

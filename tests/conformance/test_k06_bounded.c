@@ -429,6 +429,31 @@ static void k06_held_input_is_given_over_the_budget(void **state)
     world_end(w);
 }
 
+/* Parts of frames that fill the budget do not lock it: who sends no more of its frame is idle. */
+static void k06_parts_of_frames_leave_the_budget(void **state)
+{
+    enum { CLIENTS = 30, PART = 8 << 10, IDLE_MS = 300 };
+    struct world *w = world_open(&(weir_loop_options){.memory_max_bytes = 100 << 10});
+    struct side *s = side_new(w);
+    struct peer *peers[CLIENTS];
+    s->service.frame = weir_frame_fixed(2 * PART);
+    s->service.idle_ms = IDLE_MS;
+    s->service.linger_ms = 20;
+    side_listen(s, NULL);
+    for (int i = 0; i < CLIENTS; i++) {
+        peers[i] = peer_start(s);
+        peers[i]->to_send = PART;
+    }
+    UNTIL(w, world_memory(w) > 100 << 10);
+    UNTIL(w, s->closed == CLIENTS);
+    for (int i = 0; i < CLIENTS; i++)
+        assert_int_equal(s->recs[i]->end.deadline, WEIR_DEADLINE_IDLE);
+    struct peer *late = peer_start(s);
+    late->to_send = 2 * PART;
+    UNTIL(w, s->count == CLIENTS + 1 && s->recs[CLIENTS]->received == 2 * PART);
+    world_end(w);
+}
+
 K_MAIN(T(k06_soft_mark_pauses_reading_and_drains_once), T(k06_below_the_mark_nothing_pauses),
        T(k06_reading_always_where_asked_for), T(k06_hard_cap_refuses_whole_send),
        T(k06_hard_cap_closes_by_default), T(k06_sendv_is_all_or_nothing),
@@ -436,4 +461,5 @@ K_MAIN(T(k06_soft_mark_pauses_reading_and_drains_once), T(k06_below_the_mark_not
        T(k06_echo_of_small_pieces_that_are_never_read), T(k06_one_view_fits_between_mark_and_cap),
        T(k06_a_mark_of_many_megabytes), T(k06_wrong_limits_are_refused),
        T(k06_answers_to_frames_meet_no_cap), T(k06_many_small_pieces_meet_no_cap),
-       T(k06_the_loop_has_a_budget), T(k06_held_input_is_given_over_the_budget))
+       T(k06_the_loop_has_a_budget), T(k06_held_input_is_given_over_the_budget),
+       T(k06_parts_of_frames_leave_the_budget))
