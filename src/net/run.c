@@ -81,6 +81,27 @@ static int fill(struct run *run, const weir_service *services, size_t service_si
     return 0;
 }
 
+/* A signal that comes when the sockets are open, and nobody hears it yet, would end the process and
+ * leave the files of unix sockets behind. */
+static void signals_hold(struct run *run)
+{
+    sigset_t stopping;
+    if (run->options.keep_signals)
+        return;
+    sigemptyset(&stopping);
+    sigaddset(&stopping, SIGTERM);
+    sigaddset(&stopping, SIGQUIT);
+    sigaddset(&stopping, SIGINT);
+    run->signals_held = pthread_sigmask(SIG_BLOCK, &stopping, &run->mask) == 0;
+}
+
+void run_signals_hear(struct run *run)
+{
+    if (run->signals_held)
+        pthread_sigmask(SIG_SETMASK, &run->mask, NULL);
+    run->signals_held = false;
+}
+
 /* Threads of loops take no signals: the first one's does. */
 static int threads_start(struct run *run)
 {
@@ -139,8 +160,10 @@ int weir__run(const weir_service *services, size_t service_size, unsigned count,
     pthread_mutex_init(&run->lock, NULL);
     pthread_cond_init(&run->changed, NULL);
     int result = fill(run, services, service_size, count, options, options_size);
-    if (result == 0)
+    if (result == 0) {
+        signals_hold(run);
         result = run_sockets_open(run);
+    }
     if (result == 0)
         result = serve(run);
     bool orphan = result == -EOWNERDEAD; /* sockets' files, lock and threads are the parent's */
@@ -148,6 +171,7 @@ int weir__run(const weir_service *services, size_t service_size, unsigned count,
     while (!orphan && atomic_load(&users) != 0)
         sched_yield();
     run_sockets_close(run, !orphan);
+    run_signals_hear(run);
     if (!orphan) {
         pthread_mutex_destroy(&run->lock);
         pthread_cond_destroy(&run->changed);

@@ -3,6 +3,7 @@
 #define WEIR_NET_RUN_H
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 
 #include "net/listener.h"
@@ -45,11 +46,14 @@ struct run {
     _Atomic unsigned finished; /* loops that have made their last turn */
     _Atomic uint32_t first_id; /* of the first loop, while it runs */
     weir_watch signals[3];
+    sigset_t mask; /* of the thread that called weir_run, while signals are held back */
+    bool signals_held;
     unsigned turn;    /* acceptor: round robin */
     bool others_told; /* acceptor: the serving loops know that the end has come */
 };
 
 int run_sockets_open(struct run *run);
+void run_signals_hear(struct run *run); /* those held back come now */
 /* `unlinks`: the files of unix sockets go too. */
 void run_sockets_close(struct run *run, bool unlinks);
 /* A loop's whole life on its thread; argument struct run_loop. */

@@ -225,6 +225,8 @@ static int loop_prepare(struct run_loop *rl)
         result = dgrams_make(rl, net);
     if (result == 0 && rl->index == 0 && !rl->run->options.keep_signals)
         result = signals_start(rl->run);
+    if (result == 0 && rl->index == 0)
+        run_signals_hear(rl->run);
     return result;
 }
 

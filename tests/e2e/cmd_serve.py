@@ -50,6 +50,20 @@ def quiet_says_nothing():
 
 
 @test
+def a_signal_right_behind_its_start():
+    """As soon as there is a socket's file a signal ends it in order, and takes the file away."""
+    path = os.path.join(SCRATCH, "early.sock")
+    for _ in range(10):
+        process = subprocess.Popen([WEIR, "serve", "--quiet", "--listen", f"unix:{path}"],
+                                   stdin=subprocess.DEVNULL)
+        while not os.path.exists(path):
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20 * SLOW) == 0
+        assert not os.path.exists(path)
+
+
+@test
 def hints_on_a_terminal():
     import pty
     ours, theirs = pty.openpty()
@@ -251,6 +265,49 @@ def log_on_a_pipe_whose_reader_goes():
         time.sleep(0.05)
     wait_until(lambda: server.stat("http_log_lost") > 0, what="the count of lost lines")
     server.stop()
+
+
+@test
+def log_on_a_pipe_that_nobody_reads():
+    """It holds up neither the requests nor the end, and what was lost is counted."""
+    ours, theirs = os.pipe()
+    server = Server("--loops", "2", "--access-log", "-", folder(small_txt=b"s"), stdout=theirs)
+    os.close(theirs)
+    clients = [Client(server) for _ in range(6)]
+    for _ in range(300):
+        for client in clients:
+            assert client.get("/small.txt")[0] == 200
+    time.sleep(0.5) # the pipe is full now, and the loops have found it so
+    began = time.monotonic()
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    assert time.monotonic() - began < 6 * SLOW, f"{time.monotonic() - began:.1f} s"
+    os.set_blocking(ours, False)
+    assert len(os.read(ours, 1 << 20)) > 60000
+    os.close(ours)
+
+
+@test
+def log_on_a_pipe_that_is_read_slowly():
+    """Every line comes, and whole, while the reader is no slower than the requests."""
+    ours, theirs = os.pipe()
+    server = Server("--loops", "2", "--access-log", "-", "--access-format", "common", folder(small_txt=b"s"),
+                    stdout=theirs)
+    os.close(theirs)
+    clients = [Client(server) for _ in range(4)]
+    for number in range(400):
+        for client in clients:
+            assert client.get(f"/small.txt?{number:04}")[0] == 200
+    time.sleep(0.5) # the pipe was full once: 1600 lines of some 80 bytes
+    lines = b""
+    while lines.count(b"\n") < 1600:
+        lines += os.read(ours, 4096)
+        time.sleep(0.005)
+    for line in lines.decode().splitlines():
+        assert re.fullmatch(r'127\.0\.0\.1 - - \[.*\] "GET /small\.txt\?\d{4} HTTP/1\.1" 200 1', line), line
+    assert server.stat("http_log_lost") == 0
+    server.stop()
+    os.close(ours)
 
 
 @test

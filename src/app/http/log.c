@@ -29,26 +29,35 @@ static bool is_stream(int fd)
     return fstat(fd, &status) != 0 || !S_ISREG(status.st_mode);
 }
 
+enum { LOG_OPEN = O_WRONLY | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY };
+
 /* Standard output. Where a shell has put a file behind it, everybody who has it appends from now
- * on: otherwise what we write and what the shell's next command writes would lie on each other. */
+ * on: otherwise what we write and what the shell's next command writes would lie on each other. A
+ * pipe or a terminal is opened once more, so that O_NONBLOCK is ours alone. */
 static int log_standard(void)
 {
+    if (is_stream(STDOUT_FILENO)) {
+        int own = open("/proc/self/fd/1", LOG_OPEN);
+        if (own >= 0)
+            return own; /* else it is a socket, another user's, or there is no /proc */
+    }
     int fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
     if (fd >= 0 && !is_stream(fd))
         fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_APPEND);
     return fd >= 0 ? fd : -errno;
 }
 
-/* A descriptor for the log, or a negative error. O_NONBLOCK keeps a pipe without a reader from
- * holding us; what is written later may wait, for it is not written on a loop. */
+/* A descriptor for the log, or a negative error. O_NONBLOCK keeps a pipe that nobody reads from
+ * holding us when it is opened, and from holding a write that nobody could take back at the end. */
 static int log_open(const char *name)
 {
     if (name == NULL)
         return log_standard();
-    int fd = open(name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640);
+    int fd = open(name, LOG_OPEN | O_CREAT, 0640);
     if (fd < 0)
         return -errno;
-    fcntl(fd, F_SETFL, O_APPEND);
+    if (!is_stream(fd))
+        fcntl(fd, F_SETFL, O_APPEND);
     return fd;
 }
 

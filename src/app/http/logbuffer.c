@@ -19,8 +19,10 @@ enum {
     LOG_BUFFER_BYTES = 256 << 10,
     LOG_FLUSH_BYTES = LOG_BUFFER_BYTES / 2, /* written at once from here on */
     LOG_FLUSH_MS = 200,                     /* or after this time */
-    LOG_LAST_MS = 1000,                     /* what a reader of the last lines gets to take them */
-    STATUS_ABANDONED = 499,                 /* the client left before it was answered; never sent */
+    LOG_FULL_MS = 1,        /* or, when a pipe was full, after this, then twice … */
+    LOG_LAST_MS = 1000,     /* what a reader of the last lines gets to take them */
+    LOG_LAST_TRIES = 100,   /* when others take the room that there was */
+    STATUS_ABANDONED = 499, /* the client left before it was answered; never sent */
 };
 
 /* Of one connection, asked of the kernel with its first line. */
@@ -46,7 +48,8 @@ struct accesslog_buffer {
     struct log_half half[2];
     unsigned filling; /* number of the half that takes lines */
     bool writing, timing;
-    bool torn; /* a line was written in part: what is next written begins with its end */
+    uint32_t full_ms; /* the pipe was full: how long to wait; 0: it was not */
+    bool torn;        /* a line was written in part: what is next written begins with its end */
     uint64_t lost;
     weir_timer timer;
 };
@@ -85,6 +88,7 @@ static void half_wrote(struct accesslog_buffer *b, struct log_half *half, size_t
 {
     half->from += size;
     b->torn = false;
+    b->full_ms = 0;
 }
 
 static void timer_fired(weir_timer *timer, void *arg)
@@ -99,7 +103,8 @@ static void timer_begin(struct accesslog_buffer *b)
     if (b->timing)
         return;
     b->timing = true;
-    weir_timer_start(&b->timer, weir_after(LOG_FLUSH_MS * WEIR_MS), timer_fired, b);
+    uint32_t wait_ms = b->full_ms != 0 ? b->full_ms : LOG_FLUSH_MS;
+    weir_timer_start(&b->timer, weir_after(wait_ms * WEIR_MS), timer_fired, b);
 }
 
 /* How much one write takes: of a stream no more than stays whole among other writers, in whole
@@ -124,17 +129,19 @@ static void buffer_free(struct accesslog_buffer *b)
 /* The server is gone: what is left is written here and now, but not for a reader who is slow. */
 static void write_last(struct accesslog_buffer *b)
 {
+    int tries = LOG_LAST_TRIES;
     for (int i = 0; i < 2; i++) {
         struct log_half *half = i == 0 ? filled(b) : &b->half[b->filling];
         if (b->torn && half->from == HALF_FIRST && half->from < half->size)
             half->from = 0;
         while (half->from < half->size) {
-            struct pollfd room = {.fd = b->log->fd, .events = POLLOUT};
+            struct pollfd room = {.fd = b->log->fd, .events = POLLOUT, .revents = 0};
             ssize_t wrote = -1;
             errno = EAGAIN;
             if (!b->log->stream || poll(&room, 1, LOG_LAST_MS) > 0)
                 wrote = write(b->log->fd, half->text + half->from, piece_size(b, half));
-            if (wrote < 0 && errno == EINTR)
+            bool taken = wrote < 0 && errno == EAGAIN && room.revents != 0; /* by another writer */
+            if ((wrote < 0 && errno == EINTR) || (taken && --tries > 0))
                 continue;
             if (wrote <= 0)
                 half_lose(b, half, wrote < 0 ? -errno : -ENOSPC);
@@ -152,7 +159,11 @@ static void wrote(weir_loop *loop, int result, void *arg)
     b->writing = false;
     if (result > 0)
         half_wrote(b, half, (size_t)result);
-    else if (result != -EAGAIN && result != -EINTR)
+    else if (result == -EAGAIN)
+        b->full_ms = b->full_ms == 0                 ? LOG_FULL_MS
+                     : b->full_ms < LOG_FLUSH_MS / 2 ? 2 * b->full_ms
+                                                     : LOG_FLUSH_MS;
+    else if (result != -EINTR)
         half_lose(b, half, result != 0 ? result : -ENOSPC);
     size_t waiting = b->half[b->filling].size;
     if (b->server == NULL)
@@ -163,10 +174,11 @@ static void wrote(weir_loop *loop, int result, void *arg)
         timer_begin(b);
 }
 
-/* Writes what is to be written, unless a write is under way: it comes here again. */
+/* Writes what is to be written, unless a write is under way or a full pipe gets time: it comes here
+ * again. */
 static void write_on(struct accesslog_buffer *b)
 {
-    if (b->writing)
+    if (b->writing || (b->full_ms != 0 && b->timing))
         return;
     if (filled(b)->from == filled(b)->size) {
         filled(b)->from = filled(b)->size = HALF_FIRST;
