@@ -44,7 +44,8 @@ def says_where_and_how():
 @test
 def quiet_says_nothing():
     server = Server("--quiet", listen="http://127.0.0.1:0", banner=False)
-    wait_until(lambda: os.listdir(os.path.join(RUNTIME, "weir")), what="the control socket")
+    sockets = os.path.join(RUNTIME, "weir")
+    wait_until(lambda: os.path.isdir(sockets) and os.listdir(sockets), what="the control socket")
     server.stop()
     assert server.text() == "", server.text()
 
