@@ -11,7 +11,11 @@ import time
 HITS_BYTES = 1 << 16
 SIM_SEEDS = 60          # of each simulated program, whose places are recorded
 SIM_SEEDS_TRIED = 40    # of those that pass a place
-SIM_SWEEP = 1500        # further runs, from another base
+SIM_CHUNKS = 30         # further runs of each program, in chunks
+SIM_CHUNK = 100
+SIM_CHUNKS_TRIED = 12
+NTH_TRIED = 25          # runs in which something fails, of those that pass a place
+NTH_VARIANTS = (0, 1, 99)   # the call's first errors, and one many times
 BATCHES_US = (20_000, 250_000, 20_000_000)
 
 
@@ -61,7 +65,7 @@ def programs_of(build):
                              capture_output=True, text=True).stdout
     found = []
     for test in json.loads(listing)["tests"]:
-        if not re.match(r"unit\.(io|loop|net|app|base)\.|conformance\.|nth\.|fuzz\.", test["name"]):
+        if not re.match(r"unit\.(io|loop|net|app|base)\.|conformance\.|fuzz\.|nth\.", test["name"]):
             continue
         if "command" not in test:
             continue
@@ -89,6 +93,8 @@ def record(program):
         run = Run(program.command, {**program.variables, "WEIR_MUTANT_HITS": hits,
                                     "WEIR_CASES_RECORD": lines}, 300)
         taken_us = int((time.monotonic() - began) * 1e6)
+        if program.name.startswith("nth"):
+            return program, run.failed() # run by run: record_nth
         if not os.path.exists(lines):
             if not run.failed():
                 program.cases["whole"] = [taken_us, sites_hit(hits)]
@@ -109,6 +115,33 @@ def record_seed(build, program, seed):
         return program, seed, [] if run.failed() else sites_hit(hits.name)
 
 
+def record_chunk(build, program, base):
+    with tempfile.NamedTemporaryFile(prefix="weir-record-") as hits:
+        hits.truncate(HITS_BYTES)
+        run = Run([os.path.join(build, "tests", "sim"), "--program", program, "--seeds",
+                   str(SIM_CHUNK), "--base", hex(base), "--jobs", "1"],
+                  {"WEIR_MUTANT_HITS": hits.name}, 120)
+        return [program, base, [] if run.failed() else sites_hit(hits.name)]
+
+
+def nth_runs(program):
+    """Every single run that a program of tests/nth can make: what fails, and which of its errors."""
+    run = Run(program.command, {**program.variables, "WEIR_NTH_RUNS": "1"}, 120)
+    kinds = ("memory", "calls", "entries", "completions")
+    for kind, places in re.findall(r"^(\w+): (\d+) places", run.text, re.M):
+        for n in range(1, int(places) + 1):
+            for variant in NTH_VARIANTS[:1] if kind == "memory" else NTH_VARIANTS:
+                yield [str(kinds.index(kind)), str(n), str(variant)]
+
+
+def record_nth(program, arguments):
+    with tempfile.NamedTemporaryFile(prefix="weir-record-") as hits:
+        hits.truncate(HITS_BYTES)
+        run = Run(program.command + arguments, {**program.variables,
+                                                "WEIR_MUTANT_HITS": hits.name}, 60)
+        return [] if run.failed() else sites_hit(hits.name)
+
+
 class Judge:
     """What is known of the tests of one build."""
 
@@ -125,9 +158,17 @@ class Judge:
         for program, seed, places in recorded["seeds"]:
             for place in places:
                 self.seeds.setdefault(place, []).append((program, seed))
+        self.chunks = {}
+        for program, base, places in recorded.get("chunks", []):
+            for place in places:
+                self.chunks.setdefault(place, []).append((program, base))
+        self.nth = {}           # number: [(program, arguments)]
+        for name, arguments, places in recorded.get("nth", []):
+            for place in places:
+                self.nth.setdefault(place, []).append((name, arguments))
 
     def reached(self, number):
-        return number in self.by_site or number in self.seeds
+        return any(number in known for known in (self.by_site, self.seeds, self.chunks, self.nth))
 
     def run_cases(self, number, name, cases, timeout):
         program = self.programs[name]
@@ -164,17 +205,29 @@ class Judge:
                      "--seed", at[2]], {"WEIR_MUTANT": "0"}, 60)
         return "" if again.failed() else f"sim {at[1]} {at[2]}: {at[3][:70]}"
 
-    def seeds_of(self, number):
+    @staticmethod
+    def some_of(pairs, most):
         """Some of each program."""
         by_program, chosen = {}, []
-        for program, seed in self.seeds.get(number, []):
-            by_program.setdefault(program, []).append(seed)
-        while by_program and len(chosen) < SIM_SEEDS_TRIED:
+        for program, which in pairs:
+            by_program.setdefault(program, []).append(which)
+        while by_program and len(chosen) < most:
             for program in list(by_program):
                 chosen.append((program, by_program[program].pop(0)))
                 if not by_program[program]:
                     del by_program[program]
         return chosen
+
+    def nth_fails(self, number, name, arguments):
+        program = self.programs[name]
+        said = []
+        for mutant in (number, 0, number):
+            run = Run(program.command + arguments,
+                      {**program.variables, "WEIR_MUTANT": str(mutant)}, 30)
+            if run.failed() == (mutant == 0):
+                return ""
+            said = re.findall(r"^WRONG: .*", run.text, re.M) or said
+        return f"{name}: {said[-1][7:110] if said else ''}"
 
     def batches(self, number):
         """Cases by cost, then by program; those that would take too long in all are left out."""
@@ -196,7 +249,7 @@ class Judge:
         """("killed", by whom), ("survived", ""), ("unreached", "")."""
         if not self.reached(number):
             return "unreached", ""
-        chosen = self.seeds_of(number)
+        chosen = self.some_of(self.seeds.get(number, []), SIM_SEEDS_TRIED)
         if chosen:
             with tempfile.NamedTemporaryFile("w", prefix="weir-seeds-") as file:
                 file.writelines(f"{program} {hex(seed)}\n" for program, seed in chosen)
@@ -208,8 +261,13 @@ class Judge:
             by = self.fails(number, name, cases, us)
             if by:
                 return "killed", by
-        if chosen:
-            by = self.simulate(number, ["--seeds", str(SIM_SWEEP), "--base", "0x7eed"], 60)
+        for name, arguments in self.some_of(self.nth.get(number, []), NTH_TRIED):
+            by = self.nth_fails(number, name, arguments)
+            if by:
+                return "killed", by
+        for program, base in self.some_of(self.chunks.get(number, []), SIM_CHUNKS_TRIED):
+            by = self.simulate(number, ["--program", program, "--seeds", str(SIM_CHUNK), "--base",
+                                        hex(base)], 60)
             if by:
                 return "killed", by
         return "survived", ""

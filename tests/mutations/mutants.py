@@ -75,6 +75,27 @@ def record_all(build, jobs, known, everything):
     return recorded
 
 
+def record_rare(build, recorded, jobs):
+    """What only many simulated runs, or calls that fail, pass. Noted for the places that few
+    of those runs pass, since the others are judged by quicker tests."""
+    programs = [judge.Program(name, entry["command"], entry["variables"])
+                for name, entry in recorded["programs"].items() if name.startswith("nth.")]
+    names = sorted({entry[0] for entry in recorded["seeds"]})
+    chunks = [(name, (chunk + 1) << 32) for name in names for chunk in range(judge.SIM_CHUNKS)]
+    runs = [(program, arguments) for program in programs for arguments in judge.nth_runs(program)]
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        recorded["chunks"] = list(pool.map(lambda c: judge.record_chunk(build, *c), chunks))
+        places = list(pool.map(lambda r: judge.record_nth(*r), runs))
+    recorded["nth"] = [[program.name, arguments, own]
+                       for (program, arguments), own in zip(runs, places)]
+    often = {}
+    for entry in recorded["nth"]:
+        for place in entry[2]:
+            often[place] = often.get(place, 0) + 1
+    for entry in recorded["nth"]:
+        entry[2] = [place for place in entry[2] if often[place] < len(runs) / 20]
+
+
 def prepare(options, found):
     """The build, and what its tests pass. A record made before a source was changed is still good
     for the places that are as they were."""
@@ -89,9 +110,13 @@ def prepare(options, found):
         for program in known["programs"].values():
             for case in program["cases"].values():
                 case[1] = [moved[n] for n in case[1] if moved[n]]
-        for entry in known["seeds"]:
+        for entry in known["seeds"] + known.get("chunks", []) + known.get("nth", []):
             entry[2] = [moved[n] for n in entry[2] if moved[n]]
     recorded = record_all(build, options.record_jobs, known, options.record)
+    for rare in ("chunks", "nth"):
+        recorded[rare] = known.get(rare, [])
+    if options.record or not recorded["nth"]:
+        record_rare(build, recorded, options.record_jobs)
     recorded["keys"] = keys
     store(name, recorded)
     return judge.Judge(build, recorded, options.most)
