@@ -107,6 +107,8 @@ int weir_send(weir_conn conn, weir_view view)
 
 static struct segment *add_source(weir_loop *loop, struct conn *c, struct output *out, uint8_t kind)
 {
+    if (out->count >= LIMIT_SEGMENTS_MAX) /* as of views: what room there is beyond is spare */
+        return NULL;
     struct source *source = object_take(&loop->net->sources);
     if (source == NULL)
         return NULL;
