@@ -155,7 +155,6 @@ int weir_poll(weir_watch *memory, int fd, int events, weir_poll_fn *fn, void *ar
     }
     *watch = (struct watch){
         .loop = loop, .poll_fn = fn, .arg = arg, .slot = op->slot, .signal_number = 0};
-    list_init(&watch->link);
     return 0;
 }
 

@@ -221,7 +221,6 @@ void loop_timers_forget(weir_loop *loop)
         for (unsigned slot = 0; slot < WHEEL_SLOTS; slot++)
             forget_list(loop->wheel.slot[level][slot]);
     forget_list(loop->wheel.expired);
-    wheel_init(&loop->wheel, loop->now_ms);
 }
 
 void loop_timers_run(weir_loop *loop)

@@ -8,9 +8,12 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <weir/error.h>
+#include <weir/log.h>
 #include <weir/loop.h>
 
 #include "base/clock.h"
@@ -27,9 +30,18 @@ static weir_loop *loop_on(const char *backend)
     return loop;
 }
 
+static weir_time noted_at;
+static char logged[256];
+
 static void note(weir_loop *loop, int result, void *arg)
 {
     *(int *)arg = result;
+    noted_at = weir_now();
+}
+
+static void note_line(const weir_log_line *line, void *arg)
+{
+    snprintf(logged, sizeof logged, "%s", line->text);
 }
 
 static int block(void *arg)
@@ -59,9 +71,10 @@ static void a_file_that_waits_is_canceled(void **state)
     assert_int_equal(pipe(pipe_fds), 0);
     struct io_file file = {
         .verb = IO_FILE_READ, .fd = pipe_fds[0], .buffer = &byte, .size = 1, .offset = -1};
-    uint64_t took_ms = end_ms(loop, &file, &result, &ended);
+    uint64_t from_ns = weir__clock_now_ns(), took_ms = end_ms(loop, &file, &result, &ended);
     assert_int_equal(ended, 0);
     assert_int_equal(result, -ECANCELED);
+    assert_true(noted_at >= from_ns + LIMIT_END_FILES_MS * WEIR_MS); /* the loop's time goes on */
     assert_in_range(took_ms, LIMIT_END_FILES_MS - 1, LIMIT_END_MS - 1);
     close(pipe_fds[0]);
     close(pipe_fds[1]);
@@ -76,8 +89,11 @@ static void a_call_that_does_not_return_is_left_behind(void **state)
     weir_loop *loop = loop_on("epoll");
     assert_int_equal(pipe(pipe_fds), 0);
     struct io_file file = {.verb = IO_FILE_CALL, .call = block, .arg = &pipe_fds[0]};
+    weir_log_set(note_line, NULL, WEIR_LOG_ERROR);
     uint64_t took_ms = end_ms(loop, &file, &result, &ended);
+    weir_log_set(NULL, NULL, WEIR_LOG_INFO);
     assert_int_equal(ended, WEIR_ETIMEDOUT);
+    assert_non_null(strstr(logged, "1 operations in flight, 1 of them its own"));
     assert_int_equal(result, 1);
     assert_in_range(took_ms, LIMIT_END_MS - 1, 2 * LIMIT_END_MS);
     assert_int_equal(write(pipe_fds[1], "x", 1), 1);

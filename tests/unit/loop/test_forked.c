@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include <weir/error.h>
+#include <weir/log.h>
 #include <weir/loop.h>
 
 #include "base/alloc.h"
@@ -216,11 +217,76 @@ static void the_childs_copy_is_given_back(void **state)
     }
 }
 
-#define CASES(backend)                                                                  \
-    {"again on " #backend, timers_and_watches_can_be_used_again, NULL, NULL, backend},  \
-        {"expired on " #backend, a_fork_between_expired_timers, NULL, NULL, backend},   \
-    {                                                                                   \
-        "pinned on " #backend, a_pin_of_the_parent_holds_nobody_up, NULL, NULL, backend \
+/* A child's child, neither of which has asked for the loop before. */
+static void a_grandchild_can_use_it(void **state)
+{
+    weir_loop *loop = loop_on(*state);
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(20);
+        pid_t grandchild = fork();
+        if (grandchild == 0) {
+            struct objects o = {.fired = 0};
+            int fds[2];
+            alarm(20);
+            MUST(pipe(fds) == 0);
+            MUST(weir_loop_turn(loop, 0) == -EOWNERDEAD);
+            MUST(weir_loop_after_fork(loop) == 0);
+            weir_loop_enter(loop);
+            start_all(&o, fds[1]);
+            MUST(raise(SIGUSR2) == 0);
+            while (o.fired < 7)
+                MUST(weir_loop_turn(loop, WEIR_NEVER) == 0);
+            weir_loop_enter(NULL);
+            weir_loop_free(loop);
+            _exit(0);
+        }
+        int status = -1;
+        MUST(waitpid(grandchild, &status, 0) == grandchild && status == 0);
+        MUST(weir_loop_after_fork(loop) == 0);
+        MUST(weir_loop_turn(loop, 1) == 0);
+        weir_loop_free(loop);
+        _exit(0);
+    }
+    ends_well(child);
+    weir_loop_enter(NULL);
+    weir_loop_free(loop);
+}
+
+/* Without memory it stays the parent's, whichever allocation fails, and can be asked for again. */
+static void without_memory_it_can_be_asked_for_again(void **state)
+{
+    weir_loop *loop = loop_on(*state);
+    pid_t child = fork();
+    if (child == 0) {
+        int result = -1, refused = 0;
+        alarm(20);
+        weir_log_set(NULL, NULL, WEIR_LOG_OFF);
+        for (uint64_t n = 1; result != 0; n++) {
+            weir__alloc_fail_at(n);
+            result = weir_loop_after_fork(loop);
+            MUST((weir__alloc_fail_at(0) == 0) == (result != 0));
+            MUST(result == 0 || result == WEIR_ENOMEM || result == -ENOMEM);
+            MUST(result == 0 || weir_loop_turn(loop, 0) == -EOWNERDEAD);
+            refused += result != 0;
+            MUST(n < 40);
+        }
+        MUST(refused > 1 && weir_loop_turn(loop, 1) == 0);
+        weir_loop_free(loop);
+        _exit(0);
+    }
+    ends_well(child);
+    weir_loop_enter(NULL);
+    weir_loop_free(loop);
+}
+
+#define CASES(backend)                                                                       \
+    {"again on " #backend, timers_and_watches_can_be_used_again, NULL, NULL, backend},       \
+        {"expired on " #backend, a_fork_between_expired_timers, NULL, NULL, backend},        \
+        {"pinned on " #backend, a_pin_of_the_parent_holds_nobody_up, NULL, NULL, backend},   \
+        {"twice on " #backend, a_grandchild_can_use_it, NULL, NULL, backend},                \
+    {                                                                                        \
+        "scarce on " #backend, without_memory_it_can_be_asked_for_again, NULL, NULL, backend \
     }
 #define MEMORY(backend)                                                           \
     {                                                                             \

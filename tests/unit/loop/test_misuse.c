@@ -140,7 +140,7 @@ static void without_memory_nothing_is_left(void **state)
     for (uint64_t n = 1; error != 0; n++) {
         weir__alloc_fail_at(n);
         error = weir_loop_new(&loop, &(weir_loop_options){.backend = "epoll"});
-        weir__alloc_fail_at(0);
+        assert_int_equal(weir__alloc_fail_at(0) == 0, error != 0);
         assert_true(error == 0 || error == WEIR_ENOMEM || error == -ENOMEM);
         assert_true(error == 0 || (loop == NULL && weir__alloc_live() == live));
         assert_true(n < 30);
