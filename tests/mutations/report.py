@@ -1,7 +1,32 @@
-"""docs/mutations.md."""
+"""docs/mutations.md, and the reasons in survivors.txt."""
 import os
 
 import tree
+
+HEAD = """# Mutations
+
+What happens to the tests when something is taken out of the library: each check, call, count, flag
+and early return of `src/io`, `src/loop` and `src/net` is one mutant, {total} in all. Made by
+`tests/mutations/mutants.py --report`; how it works stands in
+[simulation.md](guide/simulation.md#mutations-made-by-script).
+
+```sh
+tests/mutations/mutants.py --sample 200            # builds, and judges a sample
+tests/mutations/mutants.py src/net/recv.c          # a file; a floor: net
+tests/mutations/mutants.py --again                 # those that survived, after a new test
+tests/mutations/mutants.py --list net              # what there is
+```
+
+| floor | mutants | judged | killed | | survivors explained | open |
+|---|---|---|---|---|---|---|
+"""
+
+BY = """
+Who killed them first (the judges are asked in the order of their cost):
+
+| judge | mutants |
+|---|---|
+"""
 
 
 def reasons():
@@ -25,5 +50,58 @@ def reasons():
     return found
 
 
+def judge_of(by):
+    """The kind of test: "unit", "conformance", "sim", "nth", "fuzz"."""
+    return by.replace(" ", ".").split(".")[0]
+
+
+def row(name, own, results, explained):
+    judged = [s for s in own if s.key in results]
+    killed = sum(results[s.key]["state"] == "killed" for s in judged)
+    left = [s for s in judged if results[s.key]["state"] != "killed"]
+    known = sum(s.key in explained for s in left)
+    rate = f"{100 * killed / len(judged):.1f} %" if judged else ""
+    return (f"| {name} | {len(own)} | {len(judged)} | {killed} | {rate} | {known} | "
+            f"{len(left) - known} |\n")
+
+
+def escaped(text):
+    return "`" + text.replace("|", "\\|") + "`"
+
+
+def survivors(found, results, explained):
+    left = [s for s in found if results.get(s.key, {}).get("state", "killed") != "killed"]
+    out = "\n## Survivors\n"
+    by_reason, unknown = {}, []
+    for site in left:
+        if site.key in explained:
+            by_reason.setdefault(explained[site.key], []).append(site)
+        else:
+            unknown.append(site)
+    for reason, own in by_reason.items():
+        out += "\n" + "\n".join(f"- `{s.source}`, {s.kind}: {escaped(s.text)}" for s in own)
+        out += f"\n\n  {reason}\n"
+    if unknown:
+        out += "\n## Open\n\nJudged, not killed, and not explained yet: a test is wanted.\n\n"
+        out += "".join(f"- `{s.source}`, {s.kind}: {escaped(s.text)}\n" for s in unknown)
+    return out
+
+
 def write(found, results):
-    pass
+    explained = reasons()
+    now = {s.key for s in found}
+    out = HEAD.format(total=len(found))
+    for folder in tree.FOLDERS:
+        own = [s for s in found if s.source.startswith(f"src/{folder}/")]
+        out += row(folder, own, results, explained)
+    out += row("all", found, results, explained)
+    judges = {}
+    for key, result in results.items():
+        if key in now and result["state"] == "killed":
+            judge = judge_of(result["by"])
+            judges[judge] = judges.get(judge, 0) + 1
+    out += BY + "".join(f"| {name} | {count} |\n"
+                        for name, count in sorted(judges.items(), key=lambda pair: -pair[1]))
+    out += survivors(found, results, explained)
+    with open(os.path.join(tree.ROOT, "docs", "mutations.md"), "w", encoding="utf-8") as file:
+        file.write(out)

@@ -106,17 +106,11 @@ class Parser:
             if self.text[self.at] == "}":
                 self.at += 1
                 return
-            end = self.text_end_of_block()
-            self.statement(last=False)
-            if last and self.rest_is_empty(end) and self.sites and self.sites[-1].kind == "early" \
-                    and self.sites[-1].end == self.at:
-                self.sites.pop()
-
-    def text_end_of_block(self):
-        return None
-
-    def rest_is_empty(self, _):
-        return self.text[self.at:].lstrip().startswith("}")
+            self.statement()
+            ends = self.text[self.at:].lstrip().startswith("}")
+            if last and ends and self.sites and self.sites[-1].end == self.at and \
+                    self.sites[-1].kind == "early":
+                self.sites.pop() # the function's last statement
 
     def statement(self, last=False):
         self.blanks()

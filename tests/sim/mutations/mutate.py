@@ -2,17 +2,16 @@
 """The test of the tests: breaks the library on purpose, and sees whether simulation notices.
 
     mutate.py [--build DIR] [--seeds N] [--jobs J] [NAME ...]     those of rules.txt (default: all)
-    mutate.py --made [--sample N] [--base B] [FOLDER ...]         made by script; default io loop net
 
 A mutant is one changed source, compiled and linked in place of its object; then programs run under
 simulation until a run fails, or N seeds have passed: killed, or survived. Nothing in the tree is
-changed. Exit codes: 0 all were killed (with --made: at least --rate percent), 1 not, 64 usage.
+changed. Those that a script makes are for tests/mutations. Exit codes: 0 all were killed, 1 not,
+64 usage.
 """
 import argparse
 import concurrent.futures
 import json
 import os
-import random
 import re
 import shlex
 import subprocess
@@ -65,41 +64,6 @@ def rules(path):
         hit = hits[0]
         changed = text[:hit.start()] + "\n".join(new) + text[hit.end():]
         found.append(Mutant(name, source, what, changed, text.count("\n", 0, hit.start()) + 1))
-    return found
-
-
-# What a script can take out of a line: (pattern, replacement, what).
-EDITS = [
-    (re.compile(r"^(\s+)(conn_(?:recv_want|dirty|again|deadline|pause|unpause|list_add|list_leave|"
-                r"flush|busy_tidy|idle_begin|deadline_began|drain)\(.*\);)$"), r"\1;", "re-arm"),
-    (re.compile(r"^(\s+)((?:listener|listeners|wheel|heap|mpsc|loop|budget|memory|object|slab|"
-                r"output|filters|pipe|service)_\w+\(.*\);)$"), r"\1;", "call"),
-    (re.compile(r"^(\s+)((?:[\w.>\[\]-]+)(?:\+\+|--|\s[-+]=\s.*);)$"), r"\1;", "count"),
-    (re.compile(r"^(\s+)(conn_flags\(\w+\) (?:\|=|&=) .*;)$"), r"\1;", "flag"),
-    (re.compile(r"^(\s+)(return;.*)$"), r"\1;", "early return"),
-    (re.compile(r"^(\s+)if \((.*)\)$"), r"\1if (0 && (\2))", "check"),
-    (re.compile(r"^(\s+)if \((.*)\) \{(.*)$"), r"\1if (0 && (\2)) {\3", "check"),
-    (re.compile(r"^(\s+)if \((.*)\)$"), r"\1if (1 || (\2))", "check turned"),
-]
-
-
-def made(folders):
-    found = []
-    for folder in folders:
-        where = os.path.join(ROOT, "src", folder)
-        for name in sorted(os.listdir(where)):
-            if not name.endswith(".c"):
-                continue
-            source = f"src/{folder}/{name}"
-            lines = read(source).split("\n")
-            for number, line in enumerate(lines):
-                for pattern, replacement, what in EDITS:
-                    if not pattern.match(line):
-                        continue
-                    changed = lines[:]
-                    changed[number] = pattern.sub(replacement, line)
-                    found.append(Mutant(f"{folder}/{name}:{number + 1}", source,
-                                        f"{what}: {line.strip()}", "\n".join(changed), number + 1))
     return found
 
 
@@ -172,20 +136,11 @@ def main():
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--timeout", type=float, default=120, help="seconds for one mutant")
     parser.add_argument("--program", action="append", default=[])
-    parser.add_argument("--made", action="store_true")
-    parser.add_argument("--sample", type=int, default=0)
-    parser.add_argument("--rate", type=float, default=90, help="percent that must be killed")
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
-    if options.made:
-        mutants = made(options.names or ["loop", "net"])
-        if options.sample != 0:
-            mutants = random.Random(options.base).sample(mutants,
-                                                         min(options.sample, len(mutants)))
-    else:
-        mutants = rules(os.path.join(HERE, "rules.txt"))
-        if options.names:
-            mutants = [m for m in mutants if m.name in options.names]
+    mutants = rules(os.path.join(HERE, "rules.txt"))
+    if options.names:
+        mutants = [m for m in mutants if m.name in options.names]
     build = Build(options.build)
     survivors, killed, broken = [], 0, 0
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
@@ -203,8 +158,6 @@ def main():
     rate = 100 * killed / tried if tried else 0
     print(f"{tried} mutants, {killed} killed ({rate:.1f} %), {len(survivors)} survived" +
           (f", {broken} did not compile" if broken else ""))
-    if options.made:
-        return 0 if rate >= options.rate else 1
     return 0 if not survivors and not broken else 1
 
 
