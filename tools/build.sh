@@ -14,9 +14,9 @@ configure() {
     fi
 }
 
-# compile PRESET [TARGET]: everything, or one target.
+# compile PRESET [TARGET [NINJA ARGUMENT...]]: everything, or one target.
 compile() {
-    cmake --build "$root/build/$1" ${2:+--target "$2"}
+    cmake --build "$root/build/$1" ${2:+--target "$2"} ${3:+-- "${@:3}"}
 }
 
 # The whole tree, tests and examples included.

@@ -1,10 +1,12 @@
 #include "account.h"
 
 #include <dirent.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -69,6 +71,15 @@ static void add_thread(const char *folder, const char *thread, struct account *o
                          field(text, "\nnonvoluntary_ctxt_switches:");
 }
 
+static void add_resident(pid_t pid, struct account *out)
+{
+    char path[64], text[4096];
+
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    if (slurp(path, text, sizeof(text)))
+        out->rss_kb += field(text, "\nVmRSS:");
+}
+
 static void add_cpu(unsigned cpu, struct account *out)
 {
     uint64_t n[8] = {0}, tick = 1000000000u / (uint64_t)sysconf(_SC_CLK_TCK);
@@ -85,6 +96,40 @@ static void add_cpu(unsigned cpu, struct account *out)
     out->softirq_ns = n[6] * tick;
 }
 
+pid_t account_trace(const pid_t *pids, unsigned count, const char *path)
+{
+    char list[ACCOUNT_PIDS_MAX * 12] = "";
+    size_t used = 0;
+    pid_t tracer;
+
+    for (unsigned i = 0; i < count; i++)
+        used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%d", i > 0 ? "," : "",
+                                 (int)pids[i]);
+    tracer = fork();
+    if (tracer < 0) {
+        perror("fork");
+        exit(1);
+    }
+    if (tracer == 0) {
+        execlp("strace", "strace", "-q", "-c", "-f", "-o", path, "-p", list, NULL);
+        perror("strace");
+        _exit(127);
+    }
+    usleep(400 * 1000); /* it says nowhere when it has attached to the last thread */
+    return tracer;
+}
+
+void account_trace_end(pid_t tracer)
+{
+    int status;
+
+    kill(tracer, SIGINT);
+    if (waitpid(tracer, &status, 0) < 0 || (WIFEXITED(status) && WEXITSTATUS(status) == 127)) {
+        fprintf(stderr, "strace could not count\n");
+        exit(1);
+    }
+}
+
 void account_read(const pid_t *pids, unsigned count, unsigned cpu, struct account *out)
 {
     memset(out, 0, sizeof(*out));
@@ -97,6 +142,7 @@ void account_read(const pid_t *pids, unsigned count, unsigned cpu, struct accoun
         threads = opendir(folder);
         if (threads == NULL)
             continue;
+        add_resident(pids[i], out);
         while ((entry = readdir(threads)) != NULL)
             if (entry->d_name[0] != '.')
                 add_thread(folder, entry->d_name, out);

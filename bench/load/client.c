@@ -29,7 +29,7 @@ void client_parse(int argc, char **argv, struct client_options *out)
 
     *out = (struct client_options){
         .conns = 64, .size = 64, .depth = 1, .seconds = 1, .warm = 0.2, .path = "/"};
-    while ((letter = getopt(argc, argv, "a:c:s:d:t:w:p:u:k")) != -1) {
+    while ((letter = getopt(argc, argv, "a:c:s:d:t:w:p:u:kfS:")) != -1) {
         switch (letter) {
         case 'a':
             out->port = (unsigned)atoi(optarg);
@@ -58,6 +58,12 @@ void client_parse(int argc, char **argv, struct client_options *out)
         case 'k':
             out->close = true;
             break;
+        case 'f':
+            out->frames = true;
+            break;
+        case 'S':
+            out->trace = optarg;
+            break;
         default:
             exit(64);
         }
@@ -65,7 +71,7 @@ void client_parse(int argc, char **argv, struct client_options *out)
     if (out->port == 0 || out->conns == 0 || out->size == 0 || out->depth == 0) {
         fprintf(stderr,
                 "usage: %s -a PORT [-c CONNS] [-s SIZE] [-d DEPTH] [-t SECONDS]"
-                " [-w WARM_UP_SECONDS] [-p PID,PID] [-u PATH] [-k]\n",
+                " [-w WARM_UP_SECONDS] [-p PID,PID] [-u PATH] [-k] [-f] [-S FILE]\n",
                 argv[0]);
         exit(64);
     }
@@ -126,10 +132,13 @@ void client_measure(const struct client_options *options, void (*run)(uint64_t e
 {
     struct account from, to;
     uint64_t start, wall, own;
+    pid_t tracer = 0;
 
     run(account_now() + (uint64_t)(options->warm * 1e9));
     memset(histogram, 0, sizeof(histogram));
     batches = 0;
+    if (options->trace != NULL)
+        tracer = account_trace(options->pids, options->pid_count, options->trace);
     account_read(options->pids, options->pid_count, 0, &from);
     start = account_now();
     own = own_cpu();
@@ -137,10 +146,12 @@ void client_measure(const struct client_options *options, void (*run)(uint64_t e
     account_read(options->pids, options->pid_count, 0, &to);
     wall = account_now() - start;
     own = own_cpu() - own;
+    if (options->trace != NULL)
+        account_trace_end(tracer);
     printf("{\"requests\": %lu, \"wall_ns\": %lu, \"cpu_ns\": %lu, \"load_cpu_ns\": %lu,"
-           " \"switches\": %lu, \"busy_ns\": %lu, \"softirq_ns\": %lu, \"p50_us\": %.1f,"
-           " \"p99_us\": %.1f}\n",
+           " \"switches\": %lu, \"busy_ns\": %lu, \"softirq_ns\": %lu, \"rss_kb\": %lu,"
+           " \"p50_us\": %.1f, \"p99_us\": %.1f}\n",
            batches * options->depth, wall, to.cpu_ns - from.cpu_ns, own,
            to.switches - from.switches, to.busy_ns - from.busy_ns, to.softirq_ns - from.softirq_ns,
-           quantile_us(0.5), quantile_us(0.99));
+           to.rss_kb, quantile_us(0.5), quantile_us(0.99));
 }

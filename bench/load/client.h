@@ -12,13 +12,15 @@ struct client_options {
     unsigned port, conns, size, depth;
     double seconds, warm;
     const char *path;
-    bool close; /* a connection per request */
+    const char *trace; /* where the table of system calls goes, or NULL: not counted */
+    bool close;        /* a connection per request */
+    bool frames;       /* messages begin with their length, without its own 4 bytes */
     pid_t pids[ACCOUNT_PIDS_MAX];
     unsigned pid_count;
 };
 
-/* -a PORT -c CONNS -s SIZE -d DEPTH -t SECONDS -w WARM_UP_SECONDS -p PID,PID -u PATH -k; also
- * raises the limit of descriptors. Ends the program when they are wrong. */
+/* -a PORT -c CONNS -s SIZE -d DEPTH -t SECONDS -w WARM_UP_SECONDS -p PID,PID -u PATH -k -f -S FILE;
+ * also raises the limit of descriptors. Ends the program when they are wrong. */
 void client_parse(int argc, char **argv, struct client_options *out);
 
 /* A connection to 127.0.0.1, blocking, without Nagle's delay. Ends the program when there is none.

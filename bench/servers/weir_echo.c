@@ -1,15 +1,28 @@
-/* The echo job on weir: the ten-line program of the README, its address and back end chosen by the
- * runner (WEIR_BACKEND). No option is changed: what users get is what is measured.
- * With --backend it names the back end that it would take, and ends. */
+/* The byte jobs on weir, each the ten-line program of the README, its address and back end chosen by
+ * the runner (WEIR_BACKEND; without it weir takes the one that it thinks best). No option is
+ * changed: what users get is what is measured.
+ *
+ *     weir_echo URL [echo|accept|sink|frames]
+ *     weir_echo --backend     names the back end that it would take, and ends */
 #include <stdio.h>
 #include <string.h>
 
 #include <weir/weir.h>
 
-static void on_data(weir_conn c, weir_view in, void *session)
+static void echo(weir_conn c, weir_view in, void *session)
 {
     if (weir_send(c, in) < 0)
         weir_abort(c);
+}
+
+static void answer_once(weir_conn c, weir_view in, void *session)
+{
+    if (weir_send(c, in) < 0 || weir_close(c) < 0)
+        weir_abort(c);
+}
+
+static void forget(weir_conn c, weir_view in, void *session)
+{
 }
 
 static int name_backend(void)
@@ -25,9 +38,24 @@ static int name_backend(void)
 
 int main(int argc, char **argv)
 {
-    weir_service echo = {.listen = argc > 1 ? argv[1] : "tcp://127.0.0.1:7000", .on_data = on_data};
+    static const weir_frame frame = weir_frame_length_field(4096, 0, 4, 0, 0, 0);
+    const char *job = argc > 2 ? argv[2] : "echo";
+    weir_service service = {.listen = argc > 1 ? argv[1] : "tcp://127.0.0.1:7000"};
 
     if (argc > 1 && strcmp(argv[1], "--backend") == 0)
         return name_backend();
-    return weir_run(&echo, 1, NULL) < 0;
+    if (strcmp(job, "echo") == 0) {
+        service.on_data = echo;
+    } else if (strcmp(job, "accept") == 0) {
+        service.on_data = answer_once;
+    } else if (strcmp(job, "sink") == 0) {
+        service.on_data = forget;
+    } else if (strcmp(job, "frames") == 0) {
+        service.frame = frame; /* a length of 4 bytes, which comes with the payload */
+        service.on_frame = echo;
+    } else {
+        fprintf(stderr, "weir_echo: no job \"%s\"\n", job);
+        return 64;
+    }
+    return weir_run(&service, 1, NULL) < 0;
 }

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "listen.h"
@@ -41,6 +42,7 @@ struct conn {
     bool ended;
 };
 
+static enum bench_job job;
 static struct io_uring ring;
 static struct io_uring_buf_ring *buffers;
 static unsigned blocks = BLOCKS, block_size = BLOCK;
@@ -145,6 +147,16 @@ static void drop_head(int fd)
     }
 }
 
+/* Read and forget: the bytes go back to the ring at once. */
+static void forget(unsigned id, const struct io_uring_cqe *cqe)
+{
+    block[id].used += (uint32_t)cqe->res;
+    if (!(cqe->flags & BUF_MORE)) {
+        lend(id);
+        arm_waiters();
+    }
+}
+
 static void finish(int fd)
 {
     conns[fd].ended = true;
@@ -163,6 +175,12 @@ static void received(int fd, const struct io_uring_cqe *cqe)
     }
     if (cqe->res <= 0) {
         finish(fd);
+        return;
+    }
+    if (job == BENCH_SINK) {
+        forget(id, cqe);
+        if (!(cqe->flags & IORING_CQE_F_MORE))
+            arm(fd);
         return;
     }
     struct piece *piece = free_pieces != NULL ? free_pieces : malloc(sizeof(*piece));
@@ -202,6 +220,8 @@ static void sent(int fd, int result)
         send_head(fd);
     else if (conn->ended)
         close(fd);
+    else if (job == BENCH_ACCEPT)
+        shutdown(fd, SHUT_RDWR); /* ends the receive, whose completion closes */
 }
 
 static void accept_next(int listener)
@@ -242,6 +262,7 @@ int main(int argc, char **argv)
                                      .cq_entries = 4096};
     int listener = bench_listen(argc, argv);
 
+    job = bench_job(argc, argv);
     errno = -io_uring_queue_init_params(512, &ring, &params);
     if (errno != 0)
         bench_die("io_uring_queue_init_params");

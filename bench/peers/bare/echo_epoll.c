@@ -9,7 +9,9 @@
 
 #include "listen.h"
 
-enum { EVENTS = 512, READ = 64 * 1024 };
+enum { EVENTS = 512, READ = 64 * 1024, SINK = 256 * 1024 };
+
+static enum bench_job job;
 
 static void accept_all(int epoll, int listener)
 {
@@ -27,20 +29,28 @@ static void accept_all(int epoll, int listener)
     }
 }
 
-static void echo(int fd)
+static void serve(int fd)
 {
-    static char buffer[READ];
+    static char buffer[SINK];
+    size_t size = job == BENCH_SINK ? SINK : READ;
     ssize_t n;
 
     do {
-        n = recv(fd, buffer, sizeof(buffer), 0);
+        n = recv(fd, buffer, size, 0);
         if (n == 0 || (n < 0 && errno != EAGAIN)) {
             close(fd);
             return;
         }
-        if (n > 0 && send(fd, buffer, (size_t)n, MSG_NOSIGNAL) != n)
+        if (n < 0 || job == BENCH_SINK)
+            continue;
+        /* What is sent with MSG_MORE leaves with the end of the stream, in one segment. */
+        if (send(fd, buffer, (size_t)n, MSG_NOSIGNAL | (job == BENCH_ACCEPT ? MSG_MORE : 0)) != n)
             bench_die("send"); /* the peer did not read: not in these jobs */
-    } while (n == sizeof(buffer));
+        if (job == BENCH_ACCEPT) {
+            close(fd);
+            return;
+        }
+    } while (n == (ssize_t)size);
 }
 
 int main(int argc, char **argv)
@@ -49,6 +59,7 @@ int main(int argc, char **argv)
     int listener = bench_listen(argc, argv), epoll = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event event = {.events = EPOLLIN, .data.fd = listener};
 
+    job = bench_job(argc, argv);
     if (epoll < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event) < 0)
         bench_die("epoll");
     for (;;) {
@@ -60,7 +71,7 @@ int main(int argc, char **argv)
             if (events[i].data.fd == listener)
                 accept_all(epoll, listener);
             else
-                echo(events[i].data.fd);
+                serve(events[i].data.fd);
         }
     }
 }

@@ -1,7 +1,8 @@
 /* Bare epoll HTTP: the lower bound for HTTP/1.1 with a tiny body. The parser is trivial (a head
  * ends at an empty line, "close" is looked for in it) and nothing is checked; the answer has the
  * fields and the size of nginx's and weir's, its date made once a second. All requests that came in
- * one read are answered by one send. GET /1m gets 1 MiB from memory. */
+ * one read are answered by one send. GET /1k gets 1 KiB
+ * and GET /1m 1 MiB from memory. */
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -14,11 +15,12 @@
 
 #include "listen.h"
 
-enum { EVENTS = 512, READ = 64 * 1024, BATCH = 256, LARGE = 1 << 20, FDS = 20000 };
+enum { EVENTS = 512, READ = 64 * 1024, BATCH = 256, LARGE = 1 << 20, SMALL = 1024, FDS = 20000 };
 
 static char body[LARGE];
 static char answers[2][BATCH * 256], large_head[256]; /* kept alive, closed; repeated BATCH times */
-static size_t answer_size[2], large_head_size;
+static char small[256 + SMALL]; /* head and body */
+static size_t answer_size[2], large_head_size, small_size;
 static char tails[FDS][1024]; /* the beginning of a head, kept until the rest is there */
 static unsigned tail_size[FDS];
 static int epoll;
@@ -50,6 +52,12 @@ static void make_answers(void)
                                        "HTTP/1.1 200 OK\r\nServer: bare-epoll\r\nDate: %s\r\n"
                                        "Content-Length: %d\r\nConnection: keep-alive\r\n\r\n",
                                        date, LARGE);
+    small_size = (size_t)snprintf(small, 256,
+                                  "HTTP/1.1 200 OK\r\nServer: bare-epoll\r\nDate: %s\r\n"
+                                  "Content-Length: %d\r\nConnection: keep-alive\r\n\r\n",
+                                  date, SMALL);
+    memset(small + small_size, 'x', SMALL);
+    small_size += SMALL;
 }
 
 static void send_all(int fd, const char *data, size_t size, int flags)
@@ -97,6 +105,10 @@ static size_t answer(int fd, const char *data, size_t size, bool *closing)
             send(fd, large_head, large_head_size, MSG_NOSIGNAL | MSG_MORE);
             left[fd] = LARGE;
             send_large(fd);
+            return done;
+        }
+        if (memcmp(start, "GET /1k ", 8) == 0) {
+            send_all(fd, small, small_size, 0);
             return done;
         }
         if (*closing || count == BATCH)

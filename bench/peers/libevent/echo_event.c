@@ -8,21 +8,42 @@
 #include <event2/listener.h>
 #include <netinet/tcp.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
-static void on_read(struct bufferevent *conn, void *arg)
-{
-    (void)arg;
-    evbuffer_add_buffer(bufferevent_get_output(conn), bufferevent_get_input(conn));
-}
+enum { READ = 64 * 1024, SINK = 256 * 1024 };
+
+static bool once, sink; /* close after the first answer; read and forget */
 
 static void on_event(struct bufferevent *conn, short what, void *arg)
 {
     (void)arg;
     if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR))
         bufferevent_free(conn);
+}
+
+/* The output is empty: all was sent. */
+static void on_written(struct bufferevent *conn, void *arg)
+{
+    (void)arg;
+    bufferevent_free(conn);
+}
+
+static void on_read(struct bufferevent *conn, void *arg)
+{
+    struct evbuffer *input = bufferevent_get_input(conn);
+
+    (void)arg;
+    if (sink) {
+        evbuffer_drain(input, evbuffer_get_length(input));
+        return;
+    }
+    evbuffer_add_buffer(bufferevent_get_output(conn), input);
+    if (once)
+        bufferevent_setcb(conn, NULL, on_written, on_event, NULL);
 }
 
 static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *peer,
@@ -39,10 +60,10 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
         abort();
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     /* The default of 16 KiB for one read or write would cut the large messages. */
-    bufferevent_set_max_single_read(conn, 64 * 1024);
-    bufferevent_set_max_single_write(conn, 64 * 1024);
+    bufferevent_set_max_single_read(conn, sink ? SINK : READ);
+    bufferevent_set_max_single_write(conn, READ);
     bufferevent_setcb(conn, on_read, NULL, on_event, NULL);
-    bufferevent_enable(conn, EV_READ | EV_WRITE);
+    bufferevent_enable(conn, EV_READ); /* writing is enabled from the start, and waits for output */
 }
 
 int main(int argc, char **argv)
@@ -51,10 +72,12 @@ int main(int argc, char **argv)
     struct event_config *config = event_config_new();
     struct event_base *base;
 
-    if (argc != 2) {
-        fprintf(stderr, "usage: %s PORT\n", argv[0]);
+    if (argc < 2) {
+        fprintf(stderr, "usage: %s PORT [echo|accept|sink]\n", argv[0]);
         return 64;
     }
+    once = argc > 2 && strcmp(argv[2], "accept") == 0;
+    sink = argc > 2 && strcmp(argv[2], "sink") == 0;
     signal(SIGPIPE, SIG_IGN); /* as its book says: it writes without MSG_NOSIGNAL */
     address.sin_port = htons((uint16_t)atoi(argv[1]));
     event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);

@@ -13,7 +13,11 @@ struct rest {
     char data[];
 };
 
-static char buffer[64 * 1024];
+enum { READ = 64 * 1024, SINK = 256 * 1024 };
+
+static char buffer[SINK];
+static unsigned buffer_size = READ;
+static bool once; /* close after the first answer */
 
 static void check(int result, const char *what)
 {
@@ -27,7 +31,7 @@ static void give_buffer(uv_handle_t *handle, size_t suggested, uv_buf_t *out)
 {
     (void)handle;
     (void)suggested;
-    *out = uv_buf_init(buffer, sizeof(buffer));
+    *out = uv_buf_init(buffer, buffer_size);
 }
 
 static void free_conn(uv_handle_t *handle)
@@ -53,6 +57,10 @@ static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *in)
     if (size == 0)
         return;
     taken = uv_try_write(stream, &out, 1);
+    if (once) { /* 64 bytes on a new connection: always taken whole */
+        uv_close((uv_handle_t *)stream, free_conn);
+        return;
+    }
     if (taken == UV_EAGAIN)
         taken = 0;
     if (taken < 0 || taken == size)
@@ -64,6 +72,13 @@ static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *in)
     memcpy(rest->data, in->base + taken, (size_t)(size - taken));
     out = uv_buf_init(rest->data, (unsigned)(size - taken));
     check(uv_write(&rest->request, stream, &out, 1, written), "uv_write");
+}
+
+static void forget(uv_stream_t *stream, ssize_t size, const uv_buf_t *in)
+{
+    (void)in;
+    if (size < 0)
+        uv_close((uv_handle_t *)stream, free_conn);
 }
 
 struct whole {
@@ -105,7 +120,7 @@ static void on_read_whole(uv_stream_t *stream, ssize_t size, const uv_buf_t *in)
     check(uv_write(&whole->request, stream, &out, 1, written_whole), "uv_write");
 }
 
-static bool guide;
+static bool guide, sink;
 
 static void on_connection(uv_stream_t *listener, int status)
 {
@@ -118,7 +133,7 @@ static void on_connection(uv_stream_t *listener, int status)
     check(uv_accept(listener, (uv_stream_t *)conn), "uv_accept");
     uv_tcp_nodelay(conn, 1);
     check(uv_read_start((uv_stream_t *)conn, guide ? allocate : give_buffer,
-                        guide ? on_read_whole : on_read),
+                        guide ? on_read_whole : sink ? forget : on_read),
           "uv_read_start");
 }
 
@@ -129,10 +144,13 @@ int main(int argc, char **argv)
     struct sockaddr_in address;
 
     if (argc < 2) {
-        fprintf(stderr, "usage: %s PORT [guide]\n", argv[0]);
+        fprintf(stderr, "usage: %s PORT [echo|accept|sink|guide]\n", argv[0]);
         return 64;
     }
     guide = argc > 2 && strcmp(argv[2], "guide") == 0;
+    once = argc > 2 && strcmp(argv[2], "accept") == 0;
+    sink = argc > 2 && strcmp(argv[2], "sink") == 0;
+    buffer_size = sink ? SINK : READ;
     signal(SIGPIPE, SIG_IGN); /* as its documentation says: not every write has MSG_NOSIGNAL */
     check(uv_loop_init(&loop), "uv_loop_init");
     check(uv_tcp_init(&loop, &listener), "uv_tcp_init");
