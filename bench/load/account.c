@@ -96,6 +96,29 @@ static void add_cpu(unsigned cpu, struct account *out)
     out->softirq_ns = n[6] * tick;
 }
 
+/* Every thread of the processes has this tracer. */
+static bool all_traced(const pid_t *pids, unsigned count, pid_t tracer)
+{
+    bool all = true;
+
+    for (unsigned i = 0; i < count && all; i++) {
+        char path[128], text[4096];
+        struct dirent *entry;
+        DIR *threads;
+
+        snprintf(path, sizeof(path), "/proc/%d/task", (int)pids[i]);
+        threads = opendir(path);
+        while (threads != NULL && all && (entry = readdir(threads)) != NULL) {
+            snprintf(path, sizeof(path), "/proc/%d/task/%.20s/status", (int)pids[i], entry->d_name);
+            if (entry->d_name[0] != '.' && slurp(path, text, sizeof(text)))
+                all = field(text, "\nTracerPid:") == (uint64_t)tracer;
+        }
+        if (threads != NULL)
+            closedir(threads);
+    }
+    return all;
+}
+
 pid_t account_trace(const pid_t *pids, unsigned count, const char *path)
 {
     char list[ACCOUNT_PIDS_MAX * 12] = "";
@@ -115,7 +138,9 @@ pid_t account_trace(const pid_t *pids, unsigned count, const char *path)
         perror("strace");
         _exit(127);
     }
-    usleep(400 * 1000); /* it says nowhere when it has attached to the last thread */
+    for (unsigned tries = 0; tries < 1000 && !all_traced(pids, count, tracer); tries++)
+        usleep(10 * 1000);
+    usleep(200 * 1000); /* what had been asked for before is answered by then */
     return tracer;
 }
 
@@ -123,6 +148,7 @@ void account_trace_end(pid_t tracer)
 {
     int status;
 
+    usleep(300 * 1000); /* as at the beginning: what was asked for is answered */
     kill(tracer, SIGINT);
     if (waitpid(tracer, &status, 0) < 0 || (WIFEXITED(status) && WEXITSTATUS(status) == 127)) {
         fprintf(stderr, "strace could not count\n");

@@ -13,35 +13,57 @@ class LoadError(RuntimeError):
 
 
 def _run(argv, seconds):
-    done = subprocess.run(argv, capture_output=True, text=True, check=False,
-                          preexec_fn=on_cpu(LOAD_CPU), start_new_session=True,
-                          timeout=seconds + 30)
-    lines = done.stdout.strip().splitlines()
-    if done.returncode != 0 or not lines:
+    try:
+        done = subprocess.run([str(part) for part in argv], capture_output=True, text=True,
+                              check=False, preexec_fn=on_cpu(LOAD_CPU), start_new_session=True,
+                              timeout=seconds + 30)
+    except subprocess.TimeoutExpired as error:
+        raise LoadError(f"{argv[0]} did not end") from error
+    if done.returncode != 0 or not done.stdout.strip():
         raise LoadError((done.stderr or done.stdout).strip()[-300:] or f"{argv[0]} failed")
-    return lines[-1]
+    return done.stdout.strip()
 
 
-def _own(program, job, server, place, seconds, warm, *more):
+def warm_s(candidate, seconds):
+    return max(min(0.2, seconds / 2), candidate.warm_s)
+
+
+def _own(program, job, candidate, server, place, seconds, trace, *more):
     """Our clients read the server's account themselves, at both ends of the measured time."""
-    if warm is None:
-        warm = min(0.2, seconds / 2)
+    warm = warm_s(candidate, seconds)
     argv = [f"{place.bin}/{program}", "-a", server.port, "-c", job.conns, "-d", job.depth,
-            "-t", seconds, "-w", warm, "-p", ",".join(map(str, server.pids())), *more]
-    return json.loads(_run([str(part) for part in argv], seconds))
+            "-s", job.size, "-t", seconds, "-w", warm, "-p", ",".join(map(str, server.pids())),
+            *(["-k"] if job.close else []), *(["-S", trace] if trace else []), *more]
+    return json.loads(_run(argv, seconds + warm).splitlines()[-1])
 
 
-def echo(job, candidate, server, place, seconds, warm=None):
-    return _own("echo_load", job, server, place, seconds, warm, "-s", job.size)
+def echo(job, candidate, server, place, seconds, trace=None):
+    return _own("echo_load", job, candidate, server, place, seconds, trace,
+                *(["-f"] if job.frames else []))
 
 
-def http(job, candidate, server, place, seconds, warm=None):
+def stream(job, candidate, server, place, seconds, trace=None):
+    return _own("stream_load", job, candidate, server, place, seconds, trace)
+
+
+def http(job, candidate, server, place, seconds, trace=None):
     check(job, candidate, server)
-    return _own("http_load", job, server, place, seconds, warm, "-u", candidate.path,
-                *(["-k"] if job.close else []))
+    return _own("http_load", job, candidate, server, place, seconds, trace, "-u", candidate.path)
 
 
-def wrk(job, candidate, server, place, seconds, warm=None):
+def _between(server, before):
+    after = server.account()
+    return {**{name: after[name] - before[name] for name in before if name != "rss_kb"},
+            "rss_kb": after["rss_kb"]}
+
+
+def _load_cpu(before):
+    now = os.times()
+    return int((now.children_user + now.children_system
+                - before.children_user - before.children_system) * 1e9)
+
+
+def wrk(job, candidate, server, place, seconds, trace=None):
     """wrk knows whole seconds only, and nothing of the server: it is read before and after. Opening
     64 connections in it is some 0.2 % of the time, alike for all."""
     check(job, candidate, server)
@@ -51,15 +73,23 @@ def wrk(job, candidate, server, place, seconds, warm=None):
     if job.close:
         argv += ["-H", "Connection: close"]
     argv += [f"http://127.0.0.1:{server.port}{candidate.path}", "--", str(job.depth)]
-    before, children = server.account(), os.times()
-    out = json.loads(_run(argv, seconds))
-    after, ended = server.account(), os.times()
+    before, times = server.account(), os.times()
+    out = json.loads(_run(argv, seconds).splitlines()[-1])
     if out["errors"]:
         raise LoadError(f"wrk counted {out['errors']} errors")
-    out.update({name: after[name] - before[name] for name in before})
-    out["load_cpu_ns"] = int((ended.children_user + ended.children_system
-                              - children.children_user - children.children_system) * 1e9)
-    return out
+    return {**out, **_between(server, before), "load_cpu_ns": _load_cpu(times)}
+
+
+def iperf3(job, candidate, server, place, seconds, trace=None):
+    """iperf3's server speaks with its own client only; what it took is what the server says. It
+    measures whole seconds; the account has its handshake too, a few packets."""
+    seconds = max(1, round(seconds))
+    before, times = server.account(), os.times()
+    out = json.loads(_run(["iperf3", "-c", "127.0.0.1", "-p", server.port, "-t", seconds, "-J",
+                           "-l", job.size], seconds))
+    got = out["end"]["sum_received"]
+    return {"requests": got["bytes"] // job.size, "wall_ns": int(got["seconds"] * 1e9),
+            "p50_us": 0, "p99_us": 0, **_between(server, before), "load_cpu_ns": _load_cpu(times)}
 
 
 def check(job, candidate, server):
@@ -75,4 +105,4 @@ def check(job, candidate, server):
                         f"instead of 200 with {job.size}")
 
 
-LOADS = {"echo": echo, "http": http, "wrk": wrk}
+LOADS = {"echo": echo, "stream": stream, "http": http, "wrk": wrk, "iperf3": iperf3}

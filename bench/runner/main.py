@@ -7,35 +7,52 @@ import shutil
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from . import machine, measure, process, report, servers
-from .jobs import JOBS
+from . import goals, machine, measure, process, report, servers
+from .jobs import CORE_JOBS, CORE_SERVERS, JOBS
 from .special import SPECIAL
 
 ROOT = os.path.dirname(servers.HERE)
 
 
+SCHEMA = 2
+
+
 @dataclass
 class Place:
-    bin: str   # where the programs are
-    run: str   # scratch, for configurations and logs
-    root: str  # the folder that is served
+    bin: str        # where the programs are
+    run: str        # scratch, for configurations and logs
+    root: str       # the folder that is served
+    auto: str = ""  # the back end that weir takes of itself
+    versions: dict = field(default_factory=dict)
+
+    def version(self, candidate):
+        """Asked of dpkg once; weir's own stands at the head of the page."""
+        if candidate.name not in self.versions:
+            self.versions[candidate.name] = candidate.version()
+        return self.versions[candidate.name]
 
 
 def parse(argv):
-    names = [job.name for job in JOBS] + [job.name for job in SPECIAL]
+    names = list(dict.fromkeys(name for job in JOBS + SPECIAL for name in (job.bench, job.name)))
     parser = argparse.ArgumentParser(
         prog="./dev bench", description="Compares weir with bare loops, libraries and servers: "
         "server CPU per request and throughput, alternating runs, medians.",
         epilog="jobs: " + " ".join(names))
     parser.add_argument("names", nargs="*", metavar="NAME", help="jobs (default: all)")
     effort = parser.add_mutually_exclusive_group()
-    effort.add_argument("--quick", action="store_true", help="5 short rounds, under 5 minutes")
-    effort.add_argument("--full", action="store_true", help="25 rounds")
+    effort.add_argument("--quick", action="store_true",
+                        help="3 short rounds of fewer cases: about ten minutes")
+    effort.add_argument("--full", action="store_true",
+                        help="25 rounds of everything, Debian 13's rivals too: some hours")
+    effort.add_argument("--core", action="store_true",
+                        help="15 rounds of what the first goals compare: about 20 minutes")
     parser.add_argument("--pairs", type=int, metavar="N", help="rounds (default 15)")
-    parser.add_argument("--seconds", type=float, metavar="S", help="of each run (default 1)")
+    parser.add_argument("--seconds", type=float, metavar="S", help="of each run (default 0.5)")
     parser.add_argument("--only", metavar="A,B", help="only these servers")
+    parser.add_argument("--newer", action="store_true",
+                        help="with the rivals from Debian 13 (--setup --newer)")
     parser.add_argument("--json", metavar="FILE", help="results (default: bench/results/DATE.json)")
     parser.add_argument("--docs", action="store_true",
                         help="also write docs/benchmarks.md and bench/results/reference.json")
@@ -49,30 +66,47 @@ def parse(argv):
                         help="write docs/benchmarks.md again from results, and end")
     parser.add_argument("--list", action="store_true", help="list the jobs and their servers")
     parser.add_argument("--setup", action="store_true",
-                        help="install the Debian packages that the rivals need, then end")
+                        help="install the Debian packages that the rivals need, then end; with "
+                        "--newer also Debian 13's rivals, into build/newer")
     args = parser.parse_args(argv)
     wrong = [name for name in args.names if name not in names]
     if wrong:
         parser.error(f"no job {wrong[0]}; there are: {' '.join(names)}")
-    args.pairs = args.pairs or (5 if args.quick else 25 if args.full else 15)
-    args.seconds = args.seconds or (0.4 if args.quick else 1.0)
+    args.pairs = args.pairs or (3 if args.quick else 25 if args.full else 15)
+    args.seconds = args.seconds or (0.3 if args.quick else 1.0 if args.full or args.core else 0.5)
+    args.newer = args.newer or args.full
     process.nice = args.nice
     return args
 
 
 def chosen(args, jobs):
-    return [job for job in jobs if not args.names or job.name in args.names]
+    """The cases that were asked for: a job's name stands for all of its cases."""
+    if args.names:
+        return [job for job in jobs if job.name in args.names or job.bench in args.names]
+    if args.core:
+        return [job for job in jobs if job.name in CORE_JOBS]
+    return [job for job in jobs if job.quick or not args.quick]
 
 
-def present(job, args, place):
+def wanted(candidate, args):
+    if args.only:
+        return candidate.name in args.only.split(",")
+    if args.core:
+        return candidate.name in CORE_SERVERS
+    return args.newer or not candidate.newer
+
+
+def present(job, args, place, results):
     """The candidates of a job that can run; the others are named, loudly."""
     out = []
     for candidate in job.candidates:
-        if args.only and candidate.name not in args.only.split(","):
+        if not wanted(candidate, args):
             continue
         why = candidate.missing(place)
         if why:
-            measure.say(f"bench: {job.name}: SKIPPED {candidate.name}: {why}")
+            if not any(known["server"] == candidate.name for known in results["skipped"]):
+                measure.say(f"bench: SKIPPED {candidate.name}: {why}")
+            results["skipped"].append({"bench": job.name, "server": candidate.name, "why": why})
         else:
             out.append(candidate)
     if args.wrk and getattr(job, "load", "") == "http":
@@ -83,19 +117,14 @@ def present(job, args, place):
     return out
 
 
-def run_job(job, args, place, results):
-    candidates = present(job, args, place)
-    if not candidates:
-        return
+def run_job(job, candidates, args, place, results):
     rows, failed = measure.alternate(job, candidates, place, args.pairs, args.seconds)
-    if not args.quick:
-        measure.add_syscalls(job, [c for c in candidates if c.name not in failed], place, rows)
+    measure.add_syscalls(job, [c for c in candidates if c.name not in failed], place, rows)
     results["rows"] += rows
     results["failed"] += [{"bench": job.name, "server": name, "why": why}
                           for name, why in failed.items()]
-    groups = report.by_server(rows)
-    found = [goal for goal in (report.judge(goal, groups) for goal in job.goals) if goal]
-    results["goals"] += [{"bench": job.name, **goal} for goal in found]
+    results["goals"] += goals.judge_job(job, results["rows"])
+    results["invalid"] += goals.too_good(job.name, rows)
 
 
 def apart(congestion, argv):
@@ -109,20 +138,28 @@ def apart(congestion, argv):
 
 
 def make_files(root):
-    """What the file jobs serve."""
-    with open(os.path.join(root, "1m"), "wb") as file:
-        file.write(random.Random(1).randbytes(1 << 20))
+    """What the file jobs serve; a tiny body for servers that know files only."""
+    files = {"1m": random.Random(1).randbytes(1 << 20), "1k": random.Random(2).randbytes(1024),
+             "tiny": b"Hello, World!\n"}
+    for name, data in files.items():
+        with open(os.path.join(root, name), "wb") as file:
+            file.write(data)
 
 
 def main(argv):
     args = parse(argv)
     if args.list:
-        for job in JOBS + SPECIAL:
-            print(f"{job.name:15} {job.title}: {' '.join(c.name for c in job.candidates)}")
+        for job in chosen(args, JOBS + SPECIAL):
+            there = " ".join(c.name for c in job.candidates if wanted(c, args))
+            print(f"{job.name:17} {job.title}: {there}")
         return 0
     if args.render:
         with open(args.render, encoding="utf-8") as file:
-            report.write_docs(ROOT, JOBS + SPECIAL, json.load(file))
+            results = json.load(file)
+        if results.get("schema") != SCHEMA:
+            print(f"bench: {args.render} is of another schema than {SCHEMA}", file=sys.stderr)
+            return 65
+        report.write_docs(ROOT, JOBS + SPECIAL, results)
         return 0
     if args.congestion and os.environ.get("WEIR_BENCH_NETNS") != args.congestion:
         return apart(args.congestion, argv)
@@ -130,28 +167,38 @@ def main(argv):
         print("bench: server and load need a CPU each; this machine has one", file=sys.stderr)
         return 69
     with tempfile.TemporaryDirectory(prefix="weir-bench-") as scratch:
-        place = Place(os.path.join(os.environ.get("WEIR_BIN", os.path.join(
-            ROOT, "build", "release", "bin")), "bench"), scratch, os.path.join(scratch, "files"))
-        os.mkdir(place.root)
-        os.chmod(scratch, 0o755)  # nginx's worker is another user
-        make_files(place.root)
-        results = {"schema": 1, "date": time.strftime("%Y-%m-%d %H:%M"),
-                   "command": "./dev bench " + " ".join(argv), "machine": machine.facts(ROOT),
-                   "versions": servers.versions(), "auto": servers.automatic(place),
-                   "pairs": args.pairs, "seconds": args.seconds,
-                   "rows": [], "goals": [], "failed": []}
-        for job in chosen(args, JOBS):
-            run_job(job, args, place, results)
-            print(report.section(job, results), flush=True)
-        for job in chosen(args, SPECIAL):
-            candidates = present(job, args, place)
-            if candidates:
-                job.run(candidates, place, args.pairs, results)
-                print(report.section(job, results), flush=True)
-    if results["goals"]:
-        print("### Goals\n\n" + report.goals_table(results["goals"]))
+        results = run(args, argv, scratch)
     save(args, results)
     return 1 if results["failed"] else 0
+
+
+def run(args, argv, scratch):
+    place = Place(os.path.join(os.environ.get("WEIR_BIN", os.path.join(
+        ROOT, "build", "release", "bin")), "bench"), scratch, os.path.join(scratch, "files"))
+    os.mkdir(place.root)
+    os.chmod(scratch, 0o755)  # nginx's worker is another user
+    make_files(place.root)
+    place.auto = servers.automatic(place)
+    results = {"schema": SCHEMA, "date": time.strftime("%Y-%m-%d %H:%M"),
+               "command": "./dev bench " + " ".join(argv), "machine": machine.facts(ROOT),
+               "auto": place.auto, "pairs": args.pairs, "seconds": args.seconds,
+               "rows": [], "goals": [], "invalid": [], "failed": [], "skipped": []}
+    plan = [(job, present(job, args, place, results)) for job in chosen(args, JOBS)]
+    minutes = sum(measure.expected_s(job, candidates, args.pairs, args.seconds)
+                  for job, candidates in plan) / 60
+    measure.say(f"bench: about {minutes:.0f} minutes, and what memory, idle and goodput take")
+    for job, candidates in plan:
+        if candidates:
+            run_job(job, candidates, args, place, results)
+            print(report.section(job, results), flush=True)
+    for job in chosen(args, SPECIAL):
+        candidates = present(job, args, place, results)
+        if candidates:
+            job.run(candidates, place, args.pairs, results)
+            print(report.section(job, results), flush=True)
+    if results["goals"]:
+        print("### Goals\n\n" + report.goals_table(results["goals"]))
+    return results
 
 
 def save(args, results):

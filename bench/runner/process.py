@@ -62,11 +62,12 @@ class Server:
         self.log = open(log, "wb") if log else subprocess.DEVNULL
         self.process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
-            env={**os.environ, **(env or {})}, preexec_fn=on_cpu(SERVER_CPU),
+            env={**{k: v for k, v in os.environ.items() if not k.startswith("WEIR_")},
+                 **{k: v for k, v in (env or {}).items() if v}}, preexec_fn=on_cpu(SERVER_CPU),
             start_new_session=True)
 
     def __enter__(self):
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 10
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
@@ -126,8 +127,9 @@ class Server:
                 switches += _field(status, "voluntary_ctxt_switches")
                 switches += _field(status, "nonvoluntary_ctxt_switches")
         busy, softirq = cpu_clock(SERVER_CPU)
-        return {"cpu_ns": cpu, "switches": switches, "busy_ns": busy, "softirq_ns": softirq}
+        return {"cpu_ns": cpu, "switches": switches, "busy_ns": busy, "softirq_ns": softirq,
+                "rss_kb": self.resident_kb()}
 
     def resident_kb(self):
-        """Private and shared memory of the tree that is resident, each page once a process."""
+        """What is resident of the tree, shared pages counted in each process."""
         return sum(_field(_read(f"/proc/{pid}/status"), "VmRSS:") for pid in self.pids())

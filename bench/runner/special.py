@@ -18,9 +18,10 @@ from .stats import median
 
 
 class Memory:
-    name = "memory"
+    name = bench = "memory"
+    quick = True
     title = "HTTP/1.1 keep-alive connections that are idle"
-    candidates = [c for c in servers.HTTP if not c.name.endswith("-plain")]
+    candidates = [c for c in servers.HTTP if not c.name.endswith(("-plain", "-new"))]
     conns = 15000
     record_goal, growth_goal = 128, 200
 
@@ -45,7 +46,7 @@ class Memory:
         a server whose buffers, which are the same for any number of connections, were all used."""
         before, after, kernel = self.grow(candidate, place, False)
         warm_before, warm_after, _ = self.grow(candidate, place, True)
-        return {"bench": self.name, "server": candidate.name, "backend": candidate.backend,
+        return {"bench": self.name, "server": candidate.name, "backend": candidate.backend or place.auto,
                 "conns": self.conns, "rss_kb": after, "rss_before_kb": before,
                 "growth_bytes": round((after - before) * 1024 / self.conns, 1),
                 "warm_bytes": round((warm_after - warm_before) * 1024 / self.conns, 1),
@@ -55,13 +56,13 @@ class Memory:
         port = free_port()
         with Server(candidate.argv(place, port), port, candidate.env,
                     f"{place.run}/server.log") as server:
-            with Held(place, port, 1):
+            with Held(place, port, 1, candidate.path):
                 pass
             if warm:
-                use_buffers(port)
+                use_buffers(port, candidate.path)
             time.sleep(0.2)
             before, kernel = server.resident_kb(), kernel_kb()
-            with Held(place, port, self.conns):
+            with Held(place, port, self.conns, candidate.path):
                 time.sleep(0.5)
                 return before, server.resident_kb(), kernel_kb() - kernel
 
@@ -85,11 +86,11 @@ class Memory:
         return found
 
 
-def use_buffers(port):
+def use_buffers(port, path):
     """Requests of 6 KiB, 4 MiB in all."""
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     for _ in range(700):
-        client.request("GET", "/", headers={"X-Filling": "x" * 6000})
+        client.request("GET", path, headers={"X-Filling": "x" * 6000})
         client.getresponse().read()
     client.close()
 
@@ -97,9 +98,9 @@ def use_buffers(port):
 class Held:
     """Connections held by a process of their own, because of its limit of descriptors."""
 
-    def __init__(self, place, port, conns):
+    def __init__(self, place, port, conns, path):
         self.conns = conns
-        self.process = subprocess.Popen([f"{place.bin}/hold", str(port), str(conns)], text=True,
+        self.process = subprocess.Popen([f"{place.bin}/hold", str(port), str(conns), path], text=True,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, preexec_fn=on_cpu(LOAD_CPU),
                                         start_new_session=True)
@@ -122,7 +123,8 @@ def kernel_kb():
 class Idle:
     """All servers at once: none of them has anything to do. They are watched some time after their
     last request, because weir gives a burst's memory back seconds after it."""
-    name = "idle"
+    name = bench = "idle"
+    quick = True
     title = "system calls of an idle server in 5 s"
     candidates = Memory.candidates
     settle, seconds = 12, 5
@@ -156,7 +158,7 @@ class Idle:
         own = replace(place, run=run)
         server = stack.enter_context(Server(candidate.argv(own, port), port, candidate.env,
                                             f"{run}/server.log"))
-        with Held(place, port, 1):
+        with Held(place, port, 1, candidate.path):
             pass
         return server
 
@@ -179,7 +181,7 @@ class Idle:
                 calls = [line.rstrip() for line in file
                          if start <= float(line.split()[1]) < end and "(" in line]
             rows.append({"bench": self.name, "server": candidate.name,
-                         "backend": candidate.backend, "syscalls": len(calls),
+                         "backend": candidate.backend or place.auto, "syscalls": len(calls),
                          "calls": calls[:20], "cpu_us": (last["cpu_ns"] - first["cpu_ns"]) / 1000})
         return rows
 
