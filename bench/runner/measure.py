@@ -5,7 +5,8 @@ import sys
 from .load import LOADS, LoadError, warm_s
 from .process import Server, free_port
 
-TRACED_S = 0.3     # of the run that counts system calls
+TRACED_S = 0.3     # of the run that counts system calls, and TRACED_CONN_S for each connection
+TRACED_CONN_S = 1e-4
 AROUND_S = 0.35    # starting a server and ending it, and its load
 OPENING_S = 60e-6  # a connection
 
@@ -59,7 +60,7 @@ def count_syscalls(job, candidate, place):
     """System calls per request, and by name, from a run of its own, because counting costs time:
     strace attaches when the load has warmed up, so that neither start nor accepting are in it."""
     path = f"{place.run}/strace.txt"
-    out = _measured(job, candidate, place, TRACED_S, path)
+    out = _measured(job, candidate, place, TRACED_S + job.conns * TRACED_CONN_S, path)
     if candidate.load:
         return None, {}
     with open(path, encoding="ascii", errors="replace") as file:
