@@ -21,8 +21,9 @@ unsigned account_parse(const char *text, pid_t *pids);
 /* Adds up every thread of the processes now, and the time of `cpu` since the machine started. */
 void account_read(const pid_t *pids, unsigned count, unsigned cpu, struct account *out);
 
-/* Counts the system calls of the processes and all their threads by `strace -c -f`, which slows them
- * down many times: for a run of its own. Returns when it has attached; the table goes to `path`. */
+/* Counts the system calls of the processes and all their threads by `strace -c -f`, which slows
+ * them down many times: for a run of its own. Returns when it has attached; the table goes to
+ * `path`. */
 pid_t account_trace(const pid_t *pids, unsigned count, const char *path);
 
 /* Ends it, and waits until the table is written. */

@@ -1,6 +1,7 @@
-/* The one-way stream for every candidate: each connection is written to as fast as it takes it, `size`
- * bytes a write; a request is a write's worth of bytes that the kernel took. Options: client.h. What
- * lies in the sockets' buffers at both ends of the measured time is a few MiB, of gigabytes. */
+/* The one-way stream for every candidate: each connection is written to as fast as it takes it,
+ * `size` bytes a write; a request is a write's worth of bytes that the kernel took. Options:
+ * client.h. What lies in the sockets' buffers at both ends of the measured time is a few MiB, of
+ * gigabytes. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -58,7 +58,7 @@ class Job:
 BARE = ["bare-uring", "bare-epoll"]
 CORE_SERVERS = ("weir-auto", "weir-uring", "weir-epoll", "bare-uring", "bare-epoll", "bare-memory",
                 "libuv", "libuv-guide", "libevent", "nginx", "nginx-sendfile", "nginx-copy")
-CORE_JOBS = ("echo", "echo-1000", "http", "http-pipelined", "http-close", "http-1m", "memory", "idle")
+CORE_JOBS = ("echo-64", "echo-1000", "http-64", "http-pipelined", "http-close", "http-1m", "memory", "idle")
 
 
 def _core_echo():
@@ -97,11 +97,11 @@ HTTP_FLOOR = [_floor(["nginx"], 0.85), _floor(["h2o"], 0.80)]
 NGINX_FILES = ["nginx-sendfile", "nginx-copy"]
 
 JOBS = [
-    _echo("echo", "64-byte echo, 64 connections", goals=_core_echo() + _echo_floor(1.0)),
+    _echo("echo-64", "64-byte echo, 64 connections", goals=_core_echo() + _echo_floor(1.0)),
     _echo("echo-1000", "64-byte echo, 1000 connections", conns=1000,
           goals=_core_echo() + _echo_floor(0.85)),
     _echo("echo-10000", "64-byte echo, 10 000 connections", conns=10000, quick=False,
-          goals=_echo_floor() + [Growth("weir-auto", BARE, "echo", "echo-10000", 1.05,
+          goals=_echo_floor() + [Growth("weir-auto", BARE, "echo-64", "echo-10000", 1.05,
                                         "the bare loop's growth from 64 to 10 000")]),
     _echo("echo-16k", "16 000-byte echo, 64 connections", size=16000,
           goals=[_floor(["bare-epoll"], 1.03)]),
@@ -117,10 +117,10 @@ JOBS = [
         goals=[_floor(["iperf3"], 1.0, "iperf3's server")]),
     Job("accept", "accept", "connect, 64 bytes, the same back, close", "echo", servers.ACCEPT, size=64,
         close=True),
-    _http("http", 64, goals=_core_http(0.95) + HTTP_FLOOR),
+    _http("http-64", 64, goals=_core_http(0.95) + HTTP_FLOOR),
     _http("http-1000", 1000, quick=False, goals=HTTP_FLOOR),
     _http("http-10000", 10000, quick=False,
-          goals=HTTP_FLOOR + [Growth("weir-auto", ["bare-epoll"], "http", "http-10000", 1.05,
+          goals=HTTP_FLOOR + [Growth("weir-auto", ["bare-epoll"], "http-64", "http-10000", 1.05,
                                      "the bare loop's growth from 64 to 10 000")]),
     replace(_http("http-pipelined", 64), bench="http-pipelined", depth=16,
             title="HTTP/1.1 tiny body, 64 connections, 16 pipelined",

@@ -109,13 +109,15 @@ def alternate(job, candidates, place, pairs, seconds):
     return [row for row in rows if row["server"] not in failed], failed
 
 
-def expected_s(job, candidates, pairs, seconds):
+def expected_s(job, candidates, pairs, seconds, traced):
     """About how long a job takes: said beforehand."""
     total = 0
     for candidate in candidates:
         around = AROUND_S + warm_s(candidate, seconds) + job.conns * OPENING_S
         run = max(1, round(seconds)) if candidate.load else seconds
-        total += pairs * (run + around) + (0 if candidate.load else TRACED_S + 1 + around)
+        total += pairs * (run + around)
+        if traced and not candidate.load:
+            total += TRACED_S + 1 + around
     return total
 
 

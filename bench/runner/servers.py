@@ -36,13 +36,12 @@ class Candidate:
         """Why it cannot run, or an empty string."""
         if self.newer and not os.path.isdir(NEWER):
             return "Debian 13's folder is not there (./dev bench --setup --newer)"
-        for name in filter(None, (self.command[0], self.needs)):
+        why = settings.problem(os.path.join(PEERS, self.rival)) if self.rival else ""
+        for name in filter(None, () if why else (self.command[0], self.needs)):
             path = name.format(bin=place.bin, newer=NEWER)
             if not (os.path.exists(path) or shutil.which(path)):
                 return f"{os.path.basename(path)} is not there (./dev bench --setup)"
-        if self.rival:
-            return settings.problem(os.path.join(PEERS, self.rival))
-        return ""
+        return why
 
     def argv(self, place, port):
         values = {"bin": place.bin, "port": port, "root": place.root, "run": place.run,
@@ -132,7 +131,7 @@ def _netty(job, path="/"):
     return Candidate("netty", "nio", ["java", "-XX:+UseSerialGC", "-Xms512m", "-Xmx512m", "-cp",
                                         "{bin}/netty:{netty}", "Peer", "{port}", "{job}", "{root}"],
                      rival="netty", needs="{bin}/netty/Peer.class", job=job, path=path,
-                     package="libnetty-java", warm_s=3)
+                     package="libnetty-java", warm_s=2)
 
 
 def _node(job, path="/"):

@@ -1,5 +1,5 @@
-/* The byte jobs on weir, each the ten-line program of the README, its address and back end chosen by
- * the runner (WEIR_BACKEND; without it weir takes the one that it thinks best). No option is
+/* The byte jobs on weir, each the ten-line program of the README, its address and back end chosen
+ * by the runner (WEIR_BACKEND; without it weir takes the one that it thinks best). No option is
  * changed: what users get is what is measured.
  *
  *     weir_echo URL [echo|accept|sink|frames]

@@ -19,7 +19,7 @@ enum { EVENTS = 512, READ = 64 * 1024, BATCH = 256, LARGE = 1 << 20, SMALL = 102
 
 static char body[LARGE];
 static char answers[2][BATCH * 256], large_head[256]; /* kept alive, closed; repeated BATCH times */
-static char small[256 + SMALL]; /* head and body */
+static char small[256 + SMALL];                       /* head and body */
 static size_t answer_size[2], large_head_size, small_size;
 static char tails[FDS][1024]; /* the beginning of a head, kept until the rest is there */
 static unsigned tail_size[FDS];

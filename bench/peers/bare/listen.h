@@ -4,8 +4,8 @@
 
 #include <stdnoreturn.h>
 
-/* The second argument of each peer names its job: "echo" or nothing, "accept" (echo once, then close),
- * "sink" (read and forget). */
+/* The second argument of each peer names its job: "echo" or nothing, "accept" (echo once, then
+ * close), "sink" (read and forget). */
 enum bench_job { BENCH_ECHO, BENCH_ACCEPT, BENCH_SINK };
 
 enum bench_job bench_job(int argc, char **argv);

@@ -133,7 +133,9 @@ static void on_connection(uv_stream_t *listener, int status)
     check(uv_accept(listener, (uv_stream_t *)conn), "uv_accept");
     uv_tcp_nodelay(conn, 1);
     check(uv_read_start((uv_stream_t *)conn, guide ? allocate : give_buffer,
-                        guide ? on_read_whole : sink ? forget : on_read),
+                        guide  ? on_read_whole
+                        : sink ? forget
+                               : on_read),
           "uv_read_start");
 }
 
