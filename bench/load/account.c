@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -134,6 +135,7 @@ pid_t account_trace(const pid_t *pids, unsigned count, const char *path)
         exit(1);
     }
     if (tracer == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGTERM); /* a load that fails leaves nobody behind */
         execlp("strace", "strace", "-q", "-c", "-f", "-o", path, "-p", list, NULL);
         perror("strace");
         _exit(127);

@@ -75,10 +75,10 @@ static void run(uint64_t end_ns)
     uint64_t now = account_now();
 
     while (now < end_ns) {
-        int count = epoll_wait(epoll, events, EVENTS, 2000);
+        int count = epoll_wait(epoll, events, EVENTS, 5000);
 
         if (count == 0) {
-            fprintf(stderr, "echo_load: nothing came back for 2 s\n");
+            fprintf(stderr, "echo_load: nothing came back for 5 s\n");
             exit(1);
         }
         for (int i = 0; i < count; i++) {

@@ -50,10 +50,10 @@ static void run(uint64_t end_ns)
     struct epoll_event events[EVENTS];
 
     while (account_now() < end_ns) {
-        int count = epoll_wait(epoll, events, EVENTS, 2000);
+        int count = epoll_wait(epoll, events, EVENTS, 5000);
 
         if (count == 0) {
-            fprintf(stderr, "stream_load: nothing was taken for 2 s\n");
+            fprintf(stderr, "stream_load: nothing was taken for 5 s\n");
             exit(1);
         }
         for (int i = 0; i < count; i++) {
