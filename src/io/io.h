@@ -62,6 +62,9 @@ struct io_fd {
  * receive or accept on it is no multishot. It brings one event, so that nothing more comes in while
  * the owner thinks about it. */
 #define IO_FD_ONCE 0x4000u
+/* The owner may set this at birth, where the back end is not eager: it may be a unix stream, on
+ * which some kernels miss the end of a multishot receive. */
+#define IO_FD_MAYBE_UNIX 0x2000u
 /* In `spare`, set by the owner at birth: a socket of messages (datagrams, or the records of a
  * seqpacket socket). Its verbs are recvmsg and sendmsg in place of recv and send. Always an
  * ordinary descriptor. */

@@ -112,8 +112,8 @@ struct uring {
     bool wake_armed; /* the poll of the wake eventfd is in the ring */
     bool peeks;      /* the kernel's flags tell when an enter is needed */
 
-    bool multishot_accept, multishot_recv, multishot_message, poll_first, cancel_op, unix_oneshot,
-        warm_move;
+    bool multishot_accept, multishot_recv, multishot_message, poll_first, cancel_op, warm_move;
+    uint32_t oneshot_flags; /* of a descriptor: it takes one receive at a time */
     uint32_t accept_flags;
 
     /* Waking, from any thread. */
