@@ -4,7 +4,8 @@
 usage: report.py FOLDER
 
 FOLDER holds STAGE.xml (CTest's JUnit form) and notes.tsv (stage, outcome, name, reason).
-Skipped cases inside a test that passed count as skipped too, so that none is overlooked.
+STAGE.again.xml has the second run of those that failed and may have one: who passed in it is
+unsteady. Skipped cases inside a test that passed count as skipped too, so that none is overlooked.
 """
 
 import re
@@ -52,9 +53,21 @@ def outcomes_of(path):
             yield "failed", name, "did not run" if skipped is not None else ""
 
 
+def passed_again(path):
+    """The tests that failed in this stage and passed when they ran once more, alone."""
+    second = path.with_suffix(".again.xml")
+    return {name for outcome, name, _ in outcomes_of(second) if outcome == "passed"} \
+        if second.exists() else set()
+
+
 def results_in(folder):
     for path in sorted(folder.glob("*.xml")):
+        if path.stem.endswith(".again"):
+            continue
+        steady_now = passed_again(path)
         for outcome, name, reason in outcomes_of(path):
+            if outcome == "failed" and name in steady_now:
+                outcome, reason = "unsteady", "failed among others, passed alone"
             yield path.stem, outcome, name, reason
     notes = folder / "notes.tsv"
     if notes.exists():
@@ -66,14 +79,14 @@ def results_in(folder):
 def main():
     if len(sys.argv) != 2:
         sys.exit("usage: report.py FOLDER")
-    count = {"passed": 0, "failed": 0, "skipped": 0}
-    stages_of = {"failed": {}, "skipped": {}}
+    count = {"passed": 0, "failed": 0, "skipped": 0, "unsteady": 0}
+    stages_of = {"failed": {}, "skipped": {}, "unsteady": {}}
     for stage, outcome, name, reason in results_in(Path(sys.argv[1])):
         count[outcome] += 1
         if outcome in stages_of:
             stages_of[outcome].setdefault((name, reason), []).append(stage)
     print()
-    for outcome in ("skipped", "failed"):
+    for outcome in ("skipped", "unsteady", "failed"):
         if stages_of[outcome]:
             print(outcome.upper())
         for (name, reason), stages in sorted(stages_of[outcome].items()):
@@ -82,8 +95,9 @@ def main():
         print("nothing was tested")
         count["failed"] = 1
     verdict = f"{count['passed']} passed, {count['failed']} failed"
-    if count["skipped"]:
-        verdict += f", {count['skipped']} skipped"
+    for outcome in ("skipped", "unsteady"):
+        if count[outcome]:
+            verdict += f", {count[outcome]} {outcome}"
     print(verdict)
     sys.exit(1 if count["failed"] else 0)
 

@@ -35,6 +35,18 @@ suite() {
         --output-junit "$results/$stage.xml" "$@")
     # CTest's exit code says no more than its results, except when it could not write any.
     [ -s "$results/$stage.xml" ] || note "$stage" failed ctest "no results"
+    again "$stage" "$preset"
+}
+
+# again STAGE PRESET: the tests with real clients that failed run once more, one at a time. Their
+# clients have patience in seconds, of which a machine with other work may take any number. Who
+# passes then is told as unsteady; who fails again has failed. No other test gets a second chance.
+again() {
+    local stage=$1 preset=$2
+    grep -q 'name="e2e\.[^>]*status="fail"' "$results/$stage.xml" 2>/dev/null || return 0
+    echo "== $stage: those with real clients that failed, once more"
+    (cd "$root/build/$preset" && "${prefix[@]}" ctest --output-on-failure --rerun-failed -L '^e2e$' \
+        --test-output-size-failed 1000000 --output-junit "$results/$stage.again.xml")
 }
 
 # The sanitizers' fixed shadow memory meets the kernel's random addresses now and then, when these
