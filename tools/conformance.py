@@ -48,6 +48,7 @@ GROUPS = {
             "also e2e.cmd_hostile; goodput at twice the peak is `./dev bench goodput`; shedding by "
             "age comes with queues of work"),
     "sends": ("every kind of send", "also K5, K6, K8"),
+    "datagram": ("datagrams", "also K1 to K6, K8, K11, K13, K16, K18"),
     "pipe": ("pipes", ""),
     "filters": ("filters", ""),
     "frames": ("frames", "also unit.proto.test_frame"),

@@ -1,169 +1,12 @@
-/* Datagram sockets: the contracts in their form, and what a stream has not: names, trains, what is
- * known of each datagram, errors of the network. */
-#include <arpa/inet.h>
+/* Datagram sockets: the contracts in their form. */
 #include <errno.h>
-#include <netinet/in.h>
-#include <stdlib.h>
 #include <sys/resource.h>
-#include <sys/un.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-#include "conformance/harness.h"
+#include "conformance/harness_datagram.h"
 
-enum { BIG = 65507, NOTED = 4096 };
-
-/* A datagram socket as its handlers saw it. */
-struct box {
-    struct world *w;
-    weir_dgram_service service;
-    weir_dgram socket;
-    weir_address address;
-    void (*on)(struct box *b, const weir_datagram *in);
-    unsigned got, empty, closes, drains, errors, batches;
-    uint64_t bytes;
-    uint32_t sizes[NOTED];
-    uint32_t flags;
-    weir_datagram last; /* its pointers are of the past */
-    weir_address peer, local;
-    char text[64];
-    weir_end end;
-    int error;
-    weir_datagram_error told;
-    weir_address told_peer;
-};
-
-/* A verb called in a handler. */
-#define HB(b, call) (h_begin((b)->w), h_end((b)->w, (call)))
-
-static struct box *enter(weir_dgram socket, void *user)
-{
-    struct box *b = user;
-    if (b->w->in_verb != 0)
-        world_broke(b->w, "a handler ran inside a verb (K3)");
-    if (b->w->in_handler++ != 0)
-        world_broke(b->w, "a handler ran inside another (K3)");
-    if (b->closes != 0)
-        world_broke(b->w, "a handler after on_close (K4)");
-    if (!weir_dgram_is(socket, b->socket) || weir_dgram_user(socket) != b)
-        world_broke(b->w, "a handler of another socket (K2)");
-    return b;
-}
-
-static void leave(struct box *b)
-{
-    b->w->in_handler--;
-}
-
-static void on_datagram(weir_dgram socket, const weir_datagram *in, void *user)
-{
-    struct box *b = enter(socket, user);
-    if (b->got < NOTED)
-        b->sizes[b->got] = in->view.size;
-    b->got++;
-    b->empty += in->view.size == 0;
-    b->bytes += in->view.size;
-    b->last = *in;
-    size_t size = in->view.size < sizeof b->text - 1 ? in->view.size : sizeof b->text - 1;
-    memcpy(b->text, in->view.data, size);
-    b->text[size] = 0;
-    if (weir_datagram_peer(in, &b->peer) < 0)
-        memset(&b->peer, 0, sizeof b->peer);
-    if (weir_datagram_local(in, &b->local) < 0)
-        memset(&b->local, 0, sizeof b->local);
-    if (b->on != NULL)
-        b->on(b, in);
-    leave(b);
-}
-
-static void on_drain(weir_dgram socket, void *user)
-{
-    struct box *b = enter(socket, user);
-    b->drains++;
-    leave(b);
-}
-
-static void on_error(weir_dgram socket, const weir_datagram_error *error, void *user)
-{
-    struct box *b = enter(socket, user);
-    b->errors++;
-    b->told = *error;
-    if (error->peer != NULL)
-        b->told_peer = *error->peer;
-    leave(b);
-}
-
-static void on_close(weir_dgram socket, weir_end end, void *user)
-{
-    struct box *b = enter(socket, user);
-    b->closes++;
-    b->end = end;
-    leave(b);
-}
-
-static struct box *box_new(struct world *w)
-{
-    struct box *b = calloc(1, sizeof *b);
-    assert_non_null(b);
-    b->w = w;
-    b->service = (weir_dgram_service){
-        .on_datagram = on_datagram, .on_drain = on_drain, .on_close = on_close, .user = b};
-    return b;
-}
-
-static void box_bind(struct box *b, const char *url)
-{
-    int result = V(b->w, weir_dgram_open(&b->socket, url, &b->service));
-    if (result < 0)
-        fail_msg("%s: %s", url, log_last());
-    assert_int_equal(V(b->w, weir_dgram_local(b->socket, &b->address)), 0);
-}
-
-static void box_connect(struct box *b, const struct box *to)
-{
-    char url[WEIR_ADDRESS_TEXT_MAX];
-    assert_true(weir_address_format(&to->address, url, sizeof url) > 0);
-    int result = V(b->w, weir_dgram_connect(&b->socket, url, NULL, &b->service));
-    if (result < 0)
-        fail_msg("%s: %s", url, log_last());
-    assert_int_equal(V(b->w, weir_dgram_local(b->socket, &b->address)), 0);
-}
-
-/* Closes what is left, ends the world, looks whether each had its one on_close. */
-static void boxes_end(struct world *w, struct box *a, struct box *b)
-{
-    world_end(w);
-    assert_int_equal(a->closes, 1);
-    free(a);
-    if (b == NULL)
-        return;
-    assert_int_equal(b->closes, 1);
-    free(b);
-}
-
-static weir_dgram_stats stats_of(struct box *b)
-{
-    weir_dgram_stats stats;
-    assert_int_equal(V(b->w, weir_dgram_stats_get(b->socket, &stats)), 0);
-    return stats;
-}
-
-static void do_reply(struct box *b, const weir_datagram *in)
-{
-    b->error = HB(b, weir_dgram_reply(b->socket, in, in->view));
-}
-
-/* A plain socket at the other end, that does not block. */
-static int raw_socket(const struct box *to)
-{
-    int fd = socket(to->address.socket.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    const struct sockaddr_un none = {.sun_family = AF_UNIX};
-    assert_true(fd >= 0);
-    if (to->address.socket.ss_family == AF_UNIX)
-        assert_int_equal(bind(fd, (const struct sockaddr *)&none, sizeof none.sun_family), 0);
-    assert_int_equal(
-        connect(fd, (const struct sockaddr *)&to->address.socket, to->address.socket_size), 0);
-    return fd;
-}
+enum { BIG = 65507 };
 
 /* --- contracts -------------------------------------------------------------------------------- */
 
@@ -273,7 +116,7 @@ static void k04_nothing_after_a_close(void **state)
     struct box *a = box_new(w);
     a->on = close_first;
     box_bind(a, "udp://127.0.0.1:0");
-    int fd = raw_socket(a);
+    int fd = box_raw(a);
     for (int i = 0; i < 20; i++)
         assert_int_equal(send(fd, "x", 1, 0), 1);
     UNTIL(w, a->closes == 1);
@@ -348,11 +191,11 @@ static void k06_a_full_datagram_queue_refuses(void **state)
         assert_int_equal(V(w, weir_dgram_send(b->socket, weir_str("x"))), 0);
     for (int i = 0; i < 3; i++)
         assert_int_equal(V(w, weir_dgram_send(b->socket, weir_str("y"))), WEIR_EFULL);
-    assert_int_equal(stats_of(b).queued_datagrams, 10);
+    assert_int_equal(box_stats(b).queued_datagrams, 10);
     UNTIL(w, a->got == 10);
     world_run_ms(w, 10);
     assert_int_equal(a->got, 10);
-    assert_int_equal(stats_of(b).refused_datagrams, 3);
+    assert_int_equal(box_stats(b).refused_datagrams, 3);
     assert_int_equal(V(w, weir_dgram_send(b->socket, weir_str("z"))), 0);
     UNTIL(w, a->got == 11);
     boxes_end(w, a, b);
@@ -373,7 +216,7 @@ static void k06_or_drops_the_oldest(void **state)
     }
     UNTIL(w, a->got == 10);
     assert_int_equal(a->text[0], 24);
-    assert_int_equal(stats_of(b).dropped_oldest, 15);
+    assert_int_equal(box_stats(b).dropped_oldest, 15);
     char large[1001] = {0};
     assert_int_equal(V(w, weir_dgram_send(b->socket, weir_bytes(large, sizeof large))), WEIR_EFULL);
     boxes_end(w, a, b);
@@ -408,10 +251,10 @@ static void k08_answers_outlive_the_receive_memory(void **state)
     struct box *a = box_new(w);
     unsigned sent = 0, heard = 0;
     char bytes[4000];
-    a->on = do_reply;
+    a->on = box_reply;
     a->service.read_on = WEIR_SWITCH_ON;
     box_bind(a, "unix-dgram:@weir-test-views");
-    int fd = raw_socket(a);
+    int fd = box_raw(a);
     const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
     assert_int_equal(connect(fd, &nobody, sizeof nobody), 0); /* its queue has a limit then */
     while (sent < ALL) {
@@ -422,7 +265,7 @@ static void k08_answers_outlive_the_receive_memory(void **state)
         world_turn_ms(w, 0);
     }
     UNTIL(w, a->got == ALL);
-    assert_true(stats_of(a).queued_datagrams > 0);
+    assert_true(box_stats(a).queued_datagrams > 0);
     while (heard < ALL) {
         ssize_t got = recv(fd, bytes, sizeof bytes, 0);
         world_turn_ms(w, 1);
@@ -451,7 +294,7 @@ static void k08_a_datagram_can_be_kept(void **state)
     struct box *a = box_new(w);
     a->on = keep;
     box_bind(a, "udp://127.0.0.1:0");
-    int fd = raw_socket(a);
+    int fd = box_raw(a);
     assert_int_equal(send(fd, "the first", 9, 0), 9);
     UNTIL(w, a->got == 1);
     for (int i = 0; i < 200; i++) {
@@ -471,7 +314,7 @@ static void k11_no_descriptor_for_a_datagram_socket(void **state)
     struct box *a = box_new(w);
     struct rlimit limit, low;
     box_bind(a, "udp://127.0.0.1:0");
-    int fd = raw_socket(a);
+    int fd = box_raw(a);
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
     low = limit;
     low.rlim_cur = (rlim_t)fd + 1;
@@ -490,8 +333,8 @@ static void k13_an_idle_datagram_socket_is_free(void **state)
 {
     struct world *w = world_open(NULL);
     struct box *a = box_new(w), *b = box_new(w);
-    a->service.on_error = on_error;
-    a->on = do_reply;
+    a->service.on_error = box_on_error;
+    a->on = box_reply;
     box_bind(a, "udp://127.0.0.1:0");
     box_connect(b, a);
     assert_int_equal(V(w, weir_dgram_send(b->socket, weir_str("x"))), 0);
@@ -523,12 +366,12 @@ static void k16_a_flood_of_datagrams_starves_nobody(void **state)
     box_bind(a, "udp://127.0.0.1:0");
     box_bind(b, "udp://127.0.0.1:0");
     world_turn_ms(w, 1);
-    int fa = raw_socket(a), fb = raw_socket(b);
+    int fa = box_raw(a), fb = box_raw(b);
     unsigned sent = 0;
     while (sent < FLOOD && send(fa, "x", 1, 0) == 1)
         sent++;
     assert_int_equal(send(fb, "x", 1, 0), 1);
-    UNTIL(w, b->got == 1 && a->got + stats_of(a).dropped_kernel == sent);
+    UNTIL(w, b->got == 1 && a->got + box_stats(a).dropped_kernel == sent);
     assert_true(a->got > 300);
     assert_true(flood_before <= 128);
     close(fa);
@@ -545,7 +388,7 @@ static void k18_odd_datagrams(void **state)
     b->service.datagram_max_bytes = 100;
     box_bind(a, "udp://127.0.0.1:0");
     box_bind(b, "udp://127.0.0.1:0");
-    int fa = raw_socket(a), fb = raw_socket(b);
+    int fa = box_raw(a), fb = box_raw(b);
     assert_int_equal(send(fa, bytes, BIG, 0), BIG);
     for (int i = 0; i < 10; i++)
         assert_int_equal(send(fa, bytes, 0, 0), 0);
@@ -558,7 +401,7 @@ static void k18_odd_datagrams(void **state)
     assert_int_equal(b->last.view.size, 100);
     assert_int_equal(b->last.full_bytes, 101);
     assert_true(b->last.flags & WEIR_DATAGRAM_TRUNCATED);
-    assert_int_equal(stats_of(b).truncated_datagrams, 1);
+    assert_int_equal(box_stats(b).truncated_datagrams, 1);
     assert_int_equal(send(fb, bytes, 100, 0), 100);
     UNTIL(w, b->got == 2);
     assert_false(b->last.flags & WEIR_DATAGRAM_TRUNCATED);
