@@ -63,8 +63,10 @@ static void account_sent(weir_loop *loop, struct conn *c, uint64_t size)
     loop->net->counters.sent_bytes += size;
     loop->net->counters.sends++;
     output_consume(loop, c, &c->busy->out, size);
-    if (c->busy->out.unsent_bytes == 0)
-        c->busy->stalling = false; /* what is queued next, in the same turn even, waits from then */
+    /* What is queued next, in the same turn even, waits from then. What a pull source gives next is
+     * the rest of what waits, or a peer that takes small pieces would never have to take enough. */
+    if (c->busy->out.count == 0)
+        c->busy->stalling = false;
 }
 
 /* The result of a send of `asked` bytes, at once or by event. */

@@ -282,6 +282,41 @@ static void k07_slow_taker_of_a_large_buffer(void **state)
     world_end(w);
 }
 
+/* A source that gives small pieces has always more: that each of them was taken whole is not enough
+ * for its rate. */
+static ssize_t pull_crumbs(weir_conn conn, void *data, size_t size, void *arg)
+{
+    enum { CRUMB = 40 };
+    if (data == NULL)
+        return 0;
+    memset(data, 'x', CRUMB);
+    return CRUMB;
+}
+
+static void send_crumbs(struct rec *r)
+{
+    if (H(r, weir_send_pull(r->conn, pull_crumbs, NULL)) < 0)
+        world_broke(r->side->world, "the pull source was refused");
+}
+
+static void k07_small_pieces_are_no_progress(void **state)
+{
+    struct world *w = world_open(NULL);
+    struct side *s = a_side(w);
+    char url[64];
+    snprintf(url, sizeof url, "unix:@weir-k07-%d", (int)getpid());
+    s->service.write_ms = STALL_MS;
+    s->service.socket.send_buffer_bytes = 4096;
+    s->open = send_crumbs;
+    side_listen(s, url);
+    struct peer *p = peer_connect(s);
+    p->reads = false;
+    taken_at(w, p, 16, 10, 3000);
+    assert_int_equal(p->rec->closes, 1);
+    assert_int_equal(p->rec->end.deadline, WEIR_DEADLINE_WRITE);
+    world_end(w);
+}
+
 static void k07_write_stall_while_closing(void **state)
 {
     struct world *w = world_open(NULL);
@@ -474,7 +509,7 @@ K_MAIN(T(k07_first_byte), T(k07_idle_without_a_first_byte), T(k07_first_byte_of_
        T(k07_idle), T(k07_idle_of_a_server_that_spoke_first), T(k07_activity_puts_idle_off),
        T(k07_idle_of_a_client), T(k07_idle_while_paused), T(k07_idle_after_waiting_for_a_block),
        T(k07_write_stall), T(k07_progress_is_a_rate), T(k07_slow_taker_of_a_large_buffer),
-       T(k07_write_stall_while_closing), T(k07_connect), T(k07_linger),
-       T(k07_linger_before_a_peer_that_goes_on), T(k07_off),
+       T(k07_small_pieces_are_no_progress), T(k07_write_stall_while_closing), T(k07_connect),
+       T(k07_linger), T(k07_linger_before_a_peer_that_goes_on), T(k07_off),
        T(k07_reader_idle_comes_again_and_again), T(k07_writer_idle_sends_heartbeats),
        T(k07_both_idle), T(k07_idle_closes_beside_heartbeats), T(k07_many_deadlines))
