@@ -304,6 +304,38 @@ static void spin_check(struct sim_io *sio, int64_t timeout_ns)
                  (unsigned long long)sio->idle_turns);
 }
 
+void refused_note(struct sim_io *sio, struct sim_sock *sock)
+{
+    if (!sock->refused_listed) {
+        sock->refused_next = sio->refused;
+        sio->refused = sock;
+        sock->refused_listed = true;
+    }
+    sock->refused_turn = sio->io.stats.waits;
+}
+
+void refused_forget(struct sim_sock *sock)
+{
+    sock->refused_turn = 0; /* leaves the list at the next look */
+}
+
+static void refused_check(struct sim_io *sio)
+{
+    enum { TURNS_MOST = 3 };
+    struct sim_sock **at = &sio->refused;
+    while (*at != NULL) {
+        struct sim_sock *sock = *at;
+        if (sock->refused_turn == 0 || sock->closed) {
+            sock->refused_listed = false;
+            *at = sock->refused_next;
+            continue;
+        }
+        sim_check(sio->io.stats.waits - sock->refused_turn <= TURNS_MOST,
+                  "contract: a send on socket %u was refused and is not asked again", sock->id);
+        at = &sock->refused_next;
+    }
+}
+
 void backend_turn(struct sim_io *sio, int64_t timeout_ns)
 {
     contract_thread(sio, "wait");
@@ -311,6 +343,7 @@ void backend_turn(struct sim_io *sio, int64_t timeout_ns)
         sio->owner = actor_now;
     sio->io.stats.waits++;
     spin_check(sio, timeout_ns);
+    refused_check(sio);
 }
 
 void backend_sleep(struct sim_io *sio, int64_t timeout_ns)
@@ -408,7 +441,7 @@ int backend_open(struct io **io, const struct io_config *config, const char **wh
     sio->opener = actor_now;
     sio->client.io = &sio->io;
     sio->face = chance(3) != 0 ? FACE_COMPLETION : FACE_READINESS;
-    sio->cq_entries = fault(SIM_FAULT_CQ_OVERFLOW, OP_WAIT) ? (uint32_t)chance_size(8) : 1024;
+    sio->cq_entries = fault_drawn(SIM_FAULT_CQ_OVERFLOW) ? (uint32_t)chance_size(8) : 1024;
     sio->queue_room = 128;
     off = switched_off(config, IO_SWITCH_direct, &named);
     sio->io.direct = sio->face == FACE_COMPLETION && (named ? !off : chance(4) == 0);

@@ -83,6 +83,7 @@ struct sim_io {
     struct pool_client client;
     uint32_t jobs;
     uint64_t idle_turns, done_seen;
+    struct sim_sock *refused; /* those whose send had no room, newest first */
 };
 
 static inline struct sim_io *sim_io_of(struct io *io)
@@ -117,6 +118,10 @@ void backend_turn(struct sim_io *sio, int64_t timeout_ns);
 /* Puts itself between a loop and the wait of its back end (turn.c). */
 void turns_watch(struct io *io);
 void backend_jobs(struct sim_io *sio);
+/* A send or move was refused for want of room: it has to be asked again, in one of the next turns,
+ * unless its socket is closed. And it was. */
+void refused_note(struct sim_io *sio, struct sim_sock *sock);
+void refused_forget(struct sim_sock *sock);
 
 /* One attempt: as the calls on sockets, with faults. */
 int try_send(struct sim_io *sio, struct sim_sock *sock, const struct iovec *iov, unsigned count);

@@ -26,10 +26,17 @@ static void submit_all(struct sim_io *sio)
     }
 }
 
-static bool queue_refuses(struct sim_io *sio, enum sim_operation operation)
+/* `sock`: of a send or move, which has to be asked again. */
+static bool queue_refuses(struct sim_io *sio, enum sim_operation operation, struct sim_sock *sock)
 {
-    if (fault(SIM_FAULT_QUEUE_FULL, operation)) {
+    bool full = operation == OP_MOVE ? fault_rare(SIM_FAULT_QUEUE_FULL, operation)
+                                     : fault(SIM_FAULT_QUEUE_FULL, operation);
+    if (sock != NULL)
+        refused_forget(sock);
+    if (full) {
         sio->io.stats.sq_fulls++;
+        if (sock != NULL)
+            refused_note(sio, sock);
         return true;
     }
     if (sio->queued == sio->queue_room)
@@ -54,7 +61,7 @@ static int queue_verb(struct io *io, struct io_fd *fd, uint64_t token, unsigned 
 {
     struct sim_io *sio = sim_io_of(io);
     struct sim_sock *sock = contract_fd(sio, fd, token, kind);
-    if (queue_refuses(sio, operation))
+    if (queue_refuses(sio, operation, kind == IO_OP_SEND ? sock : NULL))
         return -ENOBUFS;
     *out = op_new(sio, fd, sock, token, kind);
     (*out)->once = !sio->multishot || (fd->flags & IO_FD_ONCE) != 0;
@@ -64,12 +71,10 @@ static int queue_verb(struct io *io, struct io_fd *fd, uint64_t token, unsigned 
 
 static void close_now(struct sim_op *op)
 {
-    struct sim_io *sio = op->io;
     struct sim_file *file = op->closing;
     if (file->sock != NULL && op->reset)
         file->sock->linger_reset = true;
     file_drop(file);
-    (void)sio;
     if (fault(SIM_FAULT_LATE, OP_CLOSE)) {
         enum { LATE_NS = 200000 };
         event_plan(&op->later, world.now_ns + chance(LATE_NS), op->later.fn);
@@ -399,7 +404,7 @@ static int move_wait(struct sim_io *sio, struct io_fd *fd, struct sim_sock *sock
 {
     enum { DISK_NS = 1000000000 };
     struct sim_op *op;
-    if (queue_refuses(sio, OP_MOVE))
+    if (queue_refuses(sio, OP_MOVE, sock))
         return -ENOBUFS;
     op = op_new(sio, fd, sock, token, IO_OP_MOVE);
     op->room_only = !disk;
@@ -420,6 +425,7 @@ static int completion_move(struct io *io, struct io_fd *fd, int file, int64_t *o
     struct sim_sock *sock = contract_fd(sio, fd, token, IO_OP_MOVE);
     bool nowait = (flags & IO_SEND_NOWAIT) != 0;
     int moved;
+    refused_forget(sock);
     if (flags & IO_SEND_BLOCKED && !nowait)
         return move_wait(sio, fd, sock, token, false);
     if (!nowait && fault(SIM_FAULT_FILE_SLOW, OP_MOVE))
@@ -443,7 +449,9 @@ static int completion_close_fd(struct io *io, struct io_fd *fd, bool reset, uint
         if (op->io == sio && op->fd == fd)
             sim_fail("contract: close while an operation (%u) is in flight on socket %u", op->kind,
                      sock->id);
-    if (queue_refuses(sio, OP_CLOSE)) {
+    if (sock != NULL)
+        refused_forget(sock);
+    if (queue_refuses(sio, OP_CLOSE, NULL)) {
         if (direct)
             return -ENOBUFS;
         if (reset && sock != NULL)
@@ -482,11 +490,13 @@ static int completion_cancel(struct io *io, struct io_fd *fd, uint64_t token)
     struct sim_op *op;
     contract_thread(sio, "cancel");
     if (IO_TOKEN_OP(token) == IO_OP_FILE)
-        return queue_refuses(sio, OP_CANCEL) ? -ENOBUFS : backend_cancel_file(sio, token);
+        return queue_refuses(sio, OP_CANCEL, NULL) ? -ENOBUFS : backend_cancel_file(sio, token);
     op = op_find(sio, token);
+    if (op != NULL && op->sock != NULL)
+        refused_forget(op->sock);
     if (op != NULL && op->canceling)
         return 0;
-    if (queue_refuses(sio, OP_CANCEL))
+    if (queue_refuses(sio, OP_CANCEL, NULL))
         return -ENOBUFS;
     if (op == NULL || op->state == OP_STATE_OVER)
         return 0;

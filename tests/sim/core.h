@@ -134,8 +134,14 @@ extern struct world world;
 
 /* Whether this fault happens now; counted when it does. */
 bool fault(enum sim_fault fault, enum sim_operation operation);
-/* Counts one that was drawn elsewhere. */
+/* The same where few runs ever come: whenever the kind is on, it happens every other time. */
+bool fault_rare(enum sim_fault fault, enum sim_operation operation);
+/* Draws one that happens later, if it comes to that: it is counted by fault_count then. */
+bool fault_drawn(enum sim_fault fault);
 void fault_count(enum sim_fault fault, enum sim_operation operation);
+/* Whether a kind can happen to an operation at all, and why it can to no other. */
+bool fault_occurs(enum sim_fault fault, enum sim_operation operation);
+const char *fault_nowhere_else(enum sim_fault fault);
 void faults_draw(void);
 uint64_t chance(uint64_t bound); /* the simulator's own stream */
 uint64_t chance_between(uint64_t least, uint64_t most);

@@ -156,7 +156,7 @@ sim_host *sim_host_new(const char *name, const char *addresses, int (*main)(void
     host->main = main;
     host->arg = arg;
     host->cpus = (unsigned)chance_between(1, 3);
-    host->ports_limit = fault(SIM_FAULT_PORTS, OP_SOCKET) ? PORTS_FEW : PORTS;
+    host->ports_limit = fault_drawn(SIM_FAULT_PORTS) ? PORTS_FEW : PORTS;
     host->files_limit = HOST_FILES;
     host->result = -1;
     sim_check(strlen(addresses) < sizeof(text), "addresses too long");

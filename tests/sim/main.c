@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "one.h"
+#include "tally.h"
 #include "wrap.h"
 
 extern const struct sim_program *const __start_sim_programs[];
@@ -37,6 +38,7 @@ static struct {
     const struct sim_program *programs[PROGRAMS_MOST];
     unsigned program_count;
     uint64_t seeds, base, one_seed;
+    const char *json;
     bool has_seed, trace, twice, hashes, here, keep_going;
     double minutes;
     unsigned jobs;
@@ -44,20 +46,11 @@ static struct {
     unsigned kept_count;
 } options = {.seeds = 0, .base = 1};
 
-static struct {
-    uint64_t runs, failures, virtual_ns, records, switches, quiet;
-    uint64_t faults[SIM_FAULT_COUNT][SIM_OPERATIONS];
-    struct timespec began;
-} totals;
+static struct tally totals;
+static struct timespec began;
 
 static struct job jobs[JOBS_MOST];
 static char folder[64];
-
-static const char *const fault_names[] = {
-#define FAULT_NAME(name, text) #name,
-    SIM_FAULTS(FAULT_NAME)
-#undef FAULT_NAME
-};
 
 static double seconds_since(const struct timespec *then)
 {
@@ -87,6 +80,7 @@ static void usage(FILE *out)
           "  --keep-going    goes on after failures\n"
           "  --here          runs --seed in this process, for a debugger\n"
           "  --kept FILE     a file of seeds that once failed: lines of PROGRAM SEED\n"
+          "  --json FILE     writes what the runs came to, also as JSON (-: only that, to stdout)\n"
           "  --list          the programs\n"
           "\n"
           "examples\n"
@@ -169,6 +163,9 @@ static void option_take(int option)
     case 'k':
         kept_read(optarg);
         break;
+    case 'o':
+        options.json = optarg;
+        break;
     case 'l':
         list_programs();
         exit(0);
@@ -193,8 +190,8 @@ static void options_read(int argc, char **argv)
         {"jobs", 1, NULL, 'j'},    {"twice", 0, &twice, 1},
         {"hashes", 0, &hashes, 1}, {"keep-going", 0, &keep_going, 1},
         {"here", 0, &here, 1},     {"kept", 1, NULL, 'k'},
-        {"list", 0, NULL, 'l'},    {"help", 0, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+        {"json", 1, NULL, 'o'},    {"list", 0, NULL, 'l'},
+        {"help", 0, NULL, 'h'},    {NULL, 0, NULL, 0},
     };
     int option;
     while ((option = getopt_long(argc, argv, "h", table, NULL)) != -1)
@@ -243,21 +240,6 @@ static void folders_make(void)
 
 /* --- runs ------------------------------------------------------------------------------------- */
 
-static void totals_add(const struct sim_outcome *outcome)
-{
-    uint64_t faults = 0;
-    totals.runs++;
-    totals.virtual_ns += outcome->virtual_ns;
-    totals.records += outcome->records;
-    totals.switches += outcome->switches;
-    for (int fault = 0; fault < SIM_FAULT_COUNT; fault++)
-        for (int operation = 0; operation < SIM_OPERATIONS; operation++) {
-            totals.faults[fault][operation] += outcome->faults[fault][operation];
-            faults += outcome->faults[fault][operation];
-        }
-    totals.quiet += faults == 0;
-}
-
 static void job_failed(const struct job *job, int status)
 {
     struct sim_outcome *outcome = job->outcome;
@@ -296,7 +278,7 @@ static bool job_ended(struct job *job, int status)
     struct sim_outcome *outcome = job->outcome;
     job->pid = 0;
     if (!outcome->done) {
-        totals_add(outcome);
+        tally_add(&totals, outcome);
         job_failed(job, status);
         return true;
     }
@@ -312,7 +294,7 @@ static bool job_ended(struct job *job, int status)
         job_start(job);
         return false;
     }
-    totals_add(outcome);
+    tally_add(&totals, outcome);
     if (options.hashes)
         printf("%s 0x%llx %016llx %llu\n", job->program->name, (unsigned long long)job->seed,
                (unsigned long long)outcome->hash, (unsigned long long)outcome->records);
@@ -351,7 +333,7 @@ static bool plan(uint64_t n, const struct sim_program **program, uint64_t *seed)
     if (options.has_seed)
         return n < options.program_count;
     if (options.minutes > 0)
-        return seconds_since(&totals.began) < options.minutes * 60;
+        return seconds_since(&began) < options.minutes * 60;
     return n < options.seeds;
 }
 
@@ -381,27 +363,19 @@ static void run_all(void)
 
 static void summary(void)
 {
-    double seconds = seconds_since(&totals.began);
-    uint64_t faults = 0;
-    for (int fault = 0; fault < SIM_FAULT_COUNT; fault++)
-        for (int operation = 0; operation < SIM_OPERATIONS; operation++)
-            faults += totals.faults[fault][operation];
-    printf("\nfaults by kind and operation\n");
-    for (int fault = 0; fault < SIM_FAULT_COUNT; fault++) {
-        printf("  %-14s", fault_names[fault]);
-        for (int operation = 0; operation < SIM_OPERATIONS; operation++)
-            if (totals.faults[fault][operation] != 0)
-                printf("  %s %llu", sim_operation_names[operation],
-                       (unsigned long long)totals.faults[fault][operation]);
-        printf("\n");
+    double seconds = seconds_since(&began);
+    if (options.json == NULL || strcmp(options.json, "-") != 0)
+        tally_print(&totals, seconds, options.base);
+    if (options.json == NULL)
+        return;
+    FILE *out = strcmp(options.json, "-") == 0 ? stdout : fopen(options.json, "w");
+    if (out == NULL) {
+        fprintf(stderr, "sim: cannot write %s: %s\n", options.json, strerror(errno));
+        exit(70);
     }
-    printf("\n%llu runs (%llu without a fault), %llu failed; %.1f virtual hours in %.1f s\n",
-           (unsigned long long)totals.runs, (unsigned long long)totals.quiet,
-           (unsigned long long)totals.failures, (double)totals.virtual_ns / 3.6e12, seconds);
-    printf("%llu faults, %.0f a minute; %llu events, %llu changes of thread; base seed 0x%llx\n",
-           (unsigned long long)faults, (double)faults * 60 / seconds,
-           (unsigned long long)totals.records, (unsigned long long)totals.switches,
-           (unsigned long long)options.base);
+    tally_json(&totals, seconds, options.base, out);
+    if (out != stdout)
+        fclose(out);
 }
 
 static void run_here(void)
@@ -432,7 +406,7 @@ int main(int argc, char **argv)
         if (jobs[i].outcome == MAP_FAILED)
             return 70;
     }
-    clock_gettime(CLOCK_MONOTONIC, &totals.began);
+    clock_gettime(CLOCK_MONOTONIC, &began);
     if (options.here && options.has_seed)
         run_here();
     run_all();

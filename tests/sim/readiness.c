@@ -198,7 +198,7 @@ static int readiness_connect(struct io *io, struct io_fd *fd, const struct socka
 static int wait_for_room(struct sim_io *sio, struct io_fd *fd, struct sim_sock *sock,
                          uint64_t token, int *result)
 {
-    if (refused(sio, OP_SEND)) {
+    if (refused(sio, IO_TOKEN_OP(token) == IO_OP_MOVE ? OP_MOVE : OP_SEND)) {
         *result = -ENOMEM;
         return IO_DONE;
     }

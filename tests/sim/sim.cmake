@@ -41,13 +41,24 @@ foreach(source ${sim_programs})
   file(STRINGS ${source} definitions REGEX "^SIM_PROGRAM\\(")
   foreach(definition ${definitions})
     string(REGEX REPLACE "^SIM_PROGRAM\\(([a-z0-9_]+).*$" "\\1" name "${definition}")
-    add_test(NAME sim.${name}
-      COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/sim/run --program ${name} --seeds ${sim_slice_seeds})
+    set(counts ${CMAKE_CURRENT_BINARY_DIR}/sim.${name}.json)
+    list(APPEND sim_counts ${counts})
+    add_test(NAME sim.${name} COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/sim/run --program ${name}
+      --seeds ${sim_slice_seeds} --json ${counts})
     weir_test_properties(sim.${name} ${source} sim 300)
     set_property(TEST sim.${name} APPEND PROPERTY ENVIRONMENT WEIR_BUILD=${PROJECT_BINARY_DIR})
     set_property(TEST sim.${name} PROPERTY PROCESSORS 2)
+    set_property(TEST sim.${name} PROPERTY FIXTURES_SETUP sim_slice)
   endforeach()
 endforeach()
+
+# Each fault has happened to each operation that it can happen to, often enough, in the whole slice.
+if(NOT WEIR_SANITIZE AND NOT WEIR_COVERAGE)
+  add_test(NAME sim.faults
+    COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/sim/faults.py --least 1000 ${sim_counts})
+  weir_test_properties(sim.faults ${CMAKE_CURRENT_SOURCE_DIR}/sim/faults.py sim 60)
+  set_property(TEST sim.faults PROPERTY FIXTURES_REQUIRED sim_slice)
+endif()
 
 # The same seeds give the same events, within a process's children and from process to process.
 add_test(NAME sim.same COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/sim/same.sh)

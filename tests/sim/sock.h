@@ -65,6 +65,9 @@ struct sim_sock {
     struct sim_op *operations;
     struct sim_actor *sleepers[SOCK_SLEEPERS]; /* in calls that wait for it */
     struct epoll_entry *entries;               /* registrations with epoll */
+    struct sim_sock *refused_next;             /* a send or move was refused: to be asked again */
+    uint64_t refused_turn;                     /* the turn of its back end; 0: none */
+    bool refused_listed;
     bool no_space;         /* a send, or one who waits, found too little room: its end is told of */
     struct sim_event room; /* room that is told of late */
     uint64_t event_count;  /* SOCK_EVENT: an eventfd */

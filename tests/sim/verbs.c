@@ -231,7 +231,7 @@ static void file_later(struct sim_event *event)
 
 int backend_file_start(struct io *io, struct io_file *file, uint64_t token)
 {
-    enum { FAST_NS = 100000, SLOW_NS = 2000000000 };
+    enum { FAST_NS = 300000, SLOW_NS = 2000000000 };
     struct sim_io *sio = sim_io_of(io);
     bool job = file->verb == IO_FILE_CALL || (sio->face == FACE_READINESS && chance(2) == 0);
     struct sim_op *op;
@@ -266,11 +266,11 @@ int backend_cancel_file(struct sim_io *sio, uint64_t token)
     struct io_file *file;
     if (op == NULL || op->state == OP_STATE_OVER)
         return sio->face == FACE_READINESS ? -ENOENT : 0;
+    if (fault_rare(SIM_FAULT_CANCEL_RACE, OP_FILE))
+        return 0; /* a worker has just taken it, or it is done */
     if (op->later.place != 0) {
-        if (!fault(SIM_FAULT_CANCEL_RACE, OP_FILE)) {
-            event_cancel(&op->later);
-            op_complete(op, -ECANCELED, 0, NULL, 0);
-        }
+        event_cancel(&op->later);
+        op_complete(op, -ECANCELED, 0, NULL, 0);
         return 0;
     }
     file = weir__pool_cancel(sio->config.pool, &sio->client, token);

@@ -47,7 +47,7 @@ static uint64_t clock_now(void *arg)
 static uint64_t clock_wall(void *arg)
 {
     enum { STEP_S = 7200 };
-    if (fault(SIM_FAULT_CLOCK_STEP, OP_CLOCK))
+    if (fault_rare(SIM_FAULT_CLOCK_STEP, OP_CLOCK))
         world.wall_offset_ns = ((int64_t)chance(2 * STEP_S) - STEP_S) * 1000000000;
     return WALL_BASE_NS + world.now_ns + (uint64_t)world.wall_offset_ns;
 }
@@ -154,7 +154,7 @@ int file_perform(struct io_file *file)
 
 int __wrap_weir__pool_perform(struct io_file *file)
 {
-    enum { SLOW_NS = 2000000000, FAST_NS = 100000 };
+    enum { SLOW_NS = 2000000000, FAST_NS = 300000 };
     actor_wait(world.now_ns + 1 +
                    (fault(SIM_FAULT_FILE_SLOW, OP_FILE) ? chance_size(SLOW_NS) : chance(FAST_NS)),
                "a disk");

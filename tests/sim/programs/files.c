@@ -191,10 +191,28 @@ static void talk(struct client *client, int fd)
                   "%zu bytes behind the last answer", client->got - client->at);
 }
 
+/* Asks, and is gone while the server still looks for the file. */
+static void ask_and_leave(int fd)
+{
+    const struct linger none = {.l_onoff = 1};
+    char request[200];
+    struct asked asked;
+    send_whole(fd, request, ask(&asked, request, sizeof(request), true));
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+    sim_sleep(sim_size(WEIR_MS));
+}
+
 static int call(void *arg)
 {
     struct client *client = arg;
-    unsigned left = (unsigned)sim_between(1, 4);
+    unsigned left = (unsigned)sim_between(1, 4), impatient = (unsigned)sim_random(10);
+    for (; impatient > 0; impatient--) {
+        int fd = dial();
+        if (fd >= 0) {
+            ask_and_leave(fd);
+            close(fd);
+        }
+    }
     while (left-- > 0) {
         int fd = dial();
         sim_check(fd >= 0 || !sim_quiet(), "no connection in a quiet run");
