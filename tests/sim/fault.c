@@ -142,12 +142,11 @@ static uint32_t rate_most(enum sim_fault fault)
     case SIM_FAULT_LOSS:
     case SIM_FAULT_CONNECT_ERROR:
     case SIM_FAULT_ACCEPT_ERROR:
-    case SIM_FAULT_SOCKET_ERROR:
         return 12000;
+    case SIM_FAULT_SOCKET_ERROR:
     case SIM_FAULT_FILE_ERROR:
     case SIM_FAULT_QUEUE_FULL:
         return 18000;
-    case SIM_FAULT_THREAD_ERROR:
     case SIM_FAULT_EINTR:
     case SIM_FAULT_SPURIOUS:
     case SIM_FAULT_NO_BUFFERS:

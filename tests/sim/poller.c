@@ -366,7 +366,7 @@ ssize_t __wrap_sendfile(int fd, int file, off_t *offset, size_t size)
     int moved;
     if (to == NULL || to->sock == NULL)
         return answer(-EBADF);
-    if (fault(SIM_FAULT_EINTR, OP_MOVE))
+    if (fault_rare(SIM_FAULT_EINTR, OP_MOVE))
         return answer(-EINTR);
     moved = try_move(&none, to->sock, file, &at, size);
     *offset = at;

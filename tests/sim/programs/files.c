@@ -205,7 +205,7 @@ static void ask_and_leave(int fd)
 static int call(void *arg)
 {
     struct client *client = arg;
-    unsigned left = (unsigned)sim_between(1, 4), impatient = (unsigned)sim_random(10);
+    unsigned left = (unsigned)sim_between(1, 4), impatient = (unsigned)sim_random(14);
     for (; impatient > 0; impatient--) {
         int fd = dial();
         if (fd >= 0) {
