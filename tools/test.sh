@@ -55,7 +55,8 @@ steady=()
 setarch "$(uname -m)" -R true 2>/dev/null && steady=(setarch "$(uname -m)" -R)
 
 # "slow" tests are long loads, which sanitizers only make longer. The switches of a back end change
-# what the kernel does, not what threads share, so the thread sanitizer leaves out these variants.
+# what the kernel does, not what threads share, so the thread sanitizer leaves out these variants. Of
+# the tests with real clients it takes those in which loops meet (label "threads"), on two back ends.
 stage_release() { suite release release -LE install; }
 stage_install() { suite install release -L install; }
 stage_asan() {
@@ -63,8 +64,8 @@ stage_asan() {
     suite asan asan -L '^(unit|conformance|e2e|nth)$' -LE '^(slow|noasan)$'
 }
 stage_tsan() {
-    local prefix=("${steady[@]}")
-    suite tsan tsan -L '^(unit|conformance)$' -LE '^(slow|notsan|variant)$'
+    local prefix=("${steady[@]}" env "WEIR_BACKENDS=uring epoll")
+    suite tsan tsan -L '^(unit|conformance|threads)$' -LE '^(slow|notsan|variant)$'
 }
 
 # Every call fails with every error, not a sample of them: some minutes.
