@@ -85,6 +85,7 @@ static void end(struct uring *ring)
     uring_buffers_close(ring);
     weir__free(ring->arena);
     weir__free(ring->scratch);
+    weir__free(ring->seats);
     weir__free(ring);
 }
 
@@ -248,8 +249,20 @@ static void carried(struct uring *ring, struct io_event *event)
         ring->in_flight--;
 }
 
-/* A receive that brought no bytes, or any other operation. */
-static inline void finish(struct uring *ring, const struct io_uring_cqe *cqe,
+/* True when the connection stands, or has failed; false while it moves into the ring's table. */
+static bool connected(struct uring *ring, struct io_event *event)
+{
+    if (ring->io.direct && uring_seated(ring, event->token, event->result)) {
+        event->result = 0;
+        return true;
+    }
+    if (event->result == 0)
+        event->result = uring_connect_result(ring, event->token);
+    return event->result != 0 || !ring->io.direct || !uring_seat(ring, event->token);
+}
+
+/* A receive that brought no bytes, or any other operation. False: no event comes of it. */
+static inline bool finish(struct uring *ring, const struct io_uring_cqe *cqe,
                           struct io_event *event)
 {
     switch (IO_TOKEN_OP(cqe->user_data)) {
@@ -270,15 +283,14 @@ static inline void finish(struct uring *ring, const struct io_uring_cqe *cqe,
         ring->polls--;
         break;
     case IO_OP_CONNECT:
-        if (cqe->res == 0)
-            event->result = uring_connect_result(ring, event->token);
-        break;
+        return connected(ring, event);
     case IO_OP_MOVE:
         uring_move_event(ring, event);
         break;
     default:
         break;
     }
+    return true;
 }
 
 /* A receive of a stream brings a block whose number has no top bit. Messages come in blocks whose
@@ -314,8 +326,8 @@ static int uring_next(struct io *io, struct io_event *event)
             uring_messages_next(ring, cqe, event);
         else if (op == IO_OP_RECV && cqe->res > 0)
             received(ring, cqe, event);
-        else
-            finish(ring, cqe, event);
+        else if (!finish(ring, cqe, event))
+            continue;
         if (!(event->flags & IO_MORE) && __builtin_expect(ring->canceling, 0))
             end_canceled(ring, event);
         if (__builtin_expect(event->result > (int32_t)ring->event_max, 0) &&

@@ -75,6 +75,15 @@ struct uring_carry {
     uint16_t flags, block;
 };
 
+/* Where the kernel writes the indices of connections that move into the ring's table, for as many
+ * as may be on their way at a time; made when the first one moves. */
+enum { URING_SEATS = 1024 };
+struct uring_seats {
+    int32_t number[URING_SEATS];
+    uint16_t free[URING_SEATS];
+    unsigned free_count;
+};
+
 struct uring {
     struct io io;
 
@@ -133,6 +142,7 @@ struct uring {
     unsigned setup_flags, feature_bits;
     bool restricted;
     uint32_t direct_slots;
+    struct uring_seats *seats;
     struct linger reset; /* for the ring's setsockopt */
 };
 
@@ -141,6 +151,7 @@ struct uring {
 #define URING_FD_NONBLOCK   0x100u /* O_NONBLOCK is set: sendfile and splice do not block */
 #define URING_FD_WARMING    0x800u /* the ring reads what the move is to send */
 #define URING_FD_WARMED     0x1000u
+#define URING_FD_SEATED     0x2000u /* on its way into the ring's table; `spare` is its seat */
 
 /* Operations of the ring's own, above the ones that io.h names; their events are not yielded.
  * URING_OWN_CANCEL + op is the cancel of `op`, which finds its descriptor by the same token. */
@@ -189,6 +200,10 @@ int uring_accept(struct io *io, struct io_fd *fd, uint64_t token);
 int uring_connect(struct io *io, struct io_fd *fd, const struct sockaddr *address, socklen_t size,
                   uint64_t token, int *result);
 int uring_connect_result(struct uring *ring, uint64_t token);
+/* Into the table (uring_seats.c). True: the event comes when it is there, or could not be. */
+bool uring_seat(struct uring *ring, uint64_t token);
+/* The answer to that; false when the event is not one. */
+bool uring_seated(struct uring *ring, uint64_t token, int result);
 int uring_recv(struct io *io, struct io_fd *fd, uint64_t token);
 int uring_send(struct io *io, struct io_fd *fd, const struct iovec *iov, unsigned count,
                unsigned flags, uint64_t token, int *result);

@@ -94,13 +94,14 @@ static int restrict_ring(struct uring *ring)
         IORING_OP_ACCEPT, IORING_OP_CONNECT,      IORING_OP_RECV,      IORING_OP_SEND,
         IORING_OP_CLOSE,  IORING_OP_ASYNC_CANCEL, IORING_OP_POLL_ADD,  IORING_OP_SENDMSG,
         IORING_OP_READ,   IORING_OP_WRITE,        IORING_OP_FSYNC,     IORING_OP_OPENAT2,
-        IORING_OP_STATX,  IORING_OP_RECVMSG,      IORING_OP_URING_CMD, URING_OP_FIXED_FD_INSTALL};
+        IORING_OP_STATX,  IORING_OP_RECVMSG,      IORING_OP_URING_CMD, URING_OP_FIXED_FD_INSTALL,
+        IORING_OP_FILES_UPDATE};
     static const uint8_t registers[] = {IORING_REGISTER_EVENTFD, IORING_UNREGISTER_EVENTFD,
                                         IORING_REGISTER_PBUF_RING, IORING_UNREGISTER_RING_FDS};
     struct io_uring_restriction row[sizeof(operations) + sizeof(registers) + 1] = {0};
-    unsigned rows = 0, allowed = sizeof(operations) - (ring->io.direct ? 0 : 2);
+    unsigned rows = 0, allowed = sizeof(operations) - (ring->io.direct ? 0 : 3);
 
-    for (unsigned i = 0; i < allowed; i++) /* the last two serve direct descriptors only */
+    for (unsigned i = 0; i < allowed; i++) /* the last three serve direct descriptors only */
         restrict_row(&row[rows++], IORING_RESTRICTION_SQE_OP, operations[i]);
     for (unsigned i = 0; i < sizeof(registers); i++)
         restrict_row(&row[rows++], IORING_RESTRICTION_REGISTER_OP, registers[i]);
