@@ -296,6 +296,23 @@ static void limit_check(weir_loop *loop, struct listener *l)
         listener_cancel(loop, l);
 }
 
+/* A direct descriptor is no number that a system call would know. */
+static void apply_options(weir_loop *loop, struct listener *l, int fd, bool direct)
+{
+    static struct log_site site;
+    struct io_fd io_fd = {.fd = fd, .flags = direct ? IO_FD_DIRECT : 0};
+    struct weir__socket_error error;
+    int number = loop->io->ops->number(loop->io, &io_fd);
+    if (number < 0) {
+        weir__log_limited(&site, WEIR_LOG_WARN, number, 0,
+                          "accepted socket: options cannot be set: %s", weir_error_text(number));
+        return;
+    }
+    if (weir__socket_apply(number, &l->service->config.socket, &error) < 0)
+        weir__log_limited(&site, WEIR_LOG_WARN, error.code, 0, "accepted socket: %s", error.text);
+    loop->io->ops->number_done(loop->io, &io_fd, number);
+}
+
 static void accepted(weir_loop *loop, struct listener *l, int fd, bool direct)
 {
     if (loop->net->stopping) { /* whom it would be handed to may be gone */
@@ -307,14 +324,8 @@ static void accepted(weir_loop *loop, struct listener *l, int fd, bool direct)
         loop->net->counters.rate_pauses++;
         listener_wait(loop, l, pause_ms);
     }
-    if (l->apply_options) {
-        struct weir__socket_error error;
-        if (weir__socket_apply(fd, &l->service->config.socket, &error) < 0) {
-            static struct log_site site;
-            weir__log_limited(&site, WEIR_LOG_WARN, error.code, 0, "accepted socket: %s",
-                              error.text);
-        }
-    }
+    if (l->apply_options)
+        apply_options(loop, l, fd, direct);
     if (l->hand != NULL)
         l->hand(l->hand_arg, l, fd);
     else
