@@ -32,6 +32,8 @@ typedef struct weir_loop_options {
     uint32_t receive_block_bytes; /* default: measured, see docs/decisions */
     uint32_t receive_blocks;
     uint32_t stall_ms; /* a handler that holds the loop longer is reported; default 200 */
+    uint32_t sharers;  /* loops that share a CPU, and so the default of the receive blocks; default
+                        * 1, or with weir_run as many as it makes for each */
 } weir_loop_options;
 
 /* A timer: caller-owned; zeroed before its first start; stays where it is while started. */

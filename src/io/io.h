@@ -175,6 +175,7 @@ struct io_config {
     unsigned cq_entries;   /* completion queue; 0: default */
     uint32_t block_size;   /* receive block, bytes; 0: default */
     uint32_t blocks;       /* receive blocks; 0: default */
+    uint32_t sharers;      /* loops on the same CPU, which share the default's memory; 0: one */
     bool direct;           /* uring: accept into direct descriptors */
     bool no_multishot;     /* uring: one-shot accept and receive */
     bool no_incremental;   /* uring: buffer ring without incremental use */

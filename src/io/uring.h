@@ -186,6 +186,8 @@ int uring_setup(struct uring *ring, const char **why);
 void uring_teardown(struct uring *ring);
 int uring_enable(struct uring *ring);
 const char *uring_setup_why(int error);
+/* A default's share of one loop among those of its CPU, halved in steps, but not below `least`. */
+unsigned uring_share(unsigned usual, unsigned sharers, unsigned least);
 
 /* Receive blocks (uring_buffers.c). */
 int uring_buffers_open(struct uring *ring, const struct uring_facts *facts, const char **why);

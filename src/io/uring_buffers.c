@@ -13,6 +13,8 @@ enum {
     INCREMENTAL_COUNT = 2,
     WHOLE_SIZE = 16 * 1024,
     WHOLE_COUNT = 256,
+    LEAST_SIZE = 16 * 1024, /* of an incremental block, however many loops share */
+    LEAST_COUNT = 8,        /* of whole ones */
     MOST_BLOCKS = 32768,
     COLOUR = 128, /* two cache lines: the heads of whole blocks spread over all cache sets */
 };
@@ -71,14 +73,18 @@ static int choose(struct uring *ring, const struct uring_facts *facts, const cha
 {
     struct uring_buffers *buffers = &ring->buffers;
     const struct io_features *features = &ring->features;
-    uint32_t count;
+    /* What serves a CPU best is shared out among its loops: of many only few are busy at a time,
+     * but in the end each would have touched all of its own. */
+    uint32_t size = uring_share(INCREMENTAL_SIZE, ring->config.sharers, LEAST_SIZE), count;
 
     buffers->incremental =
         !facts->incremental && features->on[IO_SWITCH_incremental] && !ring->config.no_incremental;
     buffers->size = chosen(features->size[IO_SIZE_block], ring->config.block_size, 4096,
-                           buffers->incremental ? INCREMENTAL_SIZE : WHOLE_SIZE);
+                           buffers->incremental ? size : WHOLE_SIZE);
     count = chosen(features->size[IO_SIZE_blocks], ring->config.blocks, 2,
-                   buffers->incremental ? INCREMENTAL_COUNT : WHOLE_COUNT);
+                   buffers->incremental
+                       ? INCREMENTAL_COUNT
+                       : uring_share(WHOLE_COUNT, ring->config.sharers, LEAST_COUNT));
     if (count > MOST_BLOCKS || buffers->size < 256 || buffers->size > 1u << 30) {
         *why = "receive blocks: at most 32768, each from 256 bytes to 1 GiB";
         return -EINVAL;

@@ -6,7 +6,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { DEFAULT_SQ = 256, DEFAULT_CQ = 4096, SMALL_SQ = 8, SMALL_CQ = 16, DEFAULT_SLOTS = 16384 };
+enum { DEFAULT_SQ = 256, DEFAULT_CQ = 4096, SMALL_SQ = 8, SMALL_CQ = 16, DEFAULT_SLOTS = 32768 };
+enum { LEAST_SQ = 64, LEAST_CQ = 1024 }; /* however many loops share a CPU */
 enum { WORKERS = 8 }; /* the kernel's threads for file operations, at most, of each kind */
 
 const char *uring_setup_why(int error)
@@ -52,6 +53,13 @@ static unsigned wanted_flags(const struct io_features *features, int step)
     return flags;
 }
 
+unsigned uring_share(unsigned usual, unsigned sharers, unsigned least)
+{
+    for (; sharers > 1 && usual > least; sharers = (sharers + 1) / 2)
+        usual /= 2;
+    return usual;
+}
+
 static unsigned entries(uint32_t switched, unsigned configured, unsigned small, unsigned usual)
 {
     if (switched == IO_SIZE_SMALL)
@@ -63,8 +71,11 @@ static unsigned entries(uint32_t switched, unsigned configured, unsigned small, 
 static int climb_down(struct uring *ring)
 {
     const uint32_t *size = ring->features.size;
-    unsigned sq = entries(size[IO_SIZE_sq], ring->config.entries, SMALL_SQ, DEFAULT_SQ);
-    unsigned cq = entries(size[IO_SIZE_cq], ring->config.cq_entries, SMALL_CQ, DEFAULT_CQ);
+    unsigned sharers = ring->config.sharers;
+    unsigned sq = entries(size[IO_SIZE_sq], ring->config.entries, SMALL_SQ,
+                          uring_share(DEFAULT_SQ, sharers, LEAST_SQ));
+    unsigned cq = entries(size[IO_SIZE_cq], ring->config.cq_entries, SMALL_CQ,
+                          uring_share(DEFAULT_CQ, sharers, LEAST_CQ));
     int result = -EINVAL;
 
     if (cq < sq)

@@ -77,6 +77,7 @@ int loop_io_open(weir_loop *loop)
         .find = find_descriptor,
         .block_size = o->receive_block_bytes,
         .blocks = o->receive_blocks,
+        .sharers = o->sharers,
         .direct_slots = o->direct_slots,
         .pool = loop->pool,
         .features = o->features,

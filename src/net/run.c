@@ -54,6 +54,7 @@ static void shape_fill(struct run *run)
     /* What is the loop's alone is shared out among them. */
     if (o->loop.memory_max_bytes == 0)
         o->loop.memory_max_bytes = limits_memory_bytes() / 4 / run->loop_count;
+    limit_default(&o->loop.sharers, (run->loop_count + cpus() - 1) / cpus());
     limit_default(&o->drain_ms, RUN_DRAIN_MS);
 }
 

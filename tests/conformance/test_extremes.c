@@ -27,6 +27,7 @@ static const struct field loop_fields[] = {
     FIELD(weir_loop_options, posts_max),      FIELD(weir_loop_options, posts_max_bytes),
     FIELD(weir_loop_options, direct_slots),   FIELD(weir_loop_options, receive_block_bytes),
     FIELD(weir_loop_options, receive_blocks), FIELD(weir_loop_options, stall_ms),
+    FIELD(weir_loop_options, sharers),
 };
 
 static const struct field service_fields[] = {
