@@ -1,5 +1,6 @@
 #include "base/alloc.h"
 
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -24,6 +25,13 @@ static void *system_realloc(void *memory, size_t size, void *arg)
 static void system_free(void *memory, void *arg)
 {
     free(memory);
+}
+
+static void system_trim(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
 
 /* Written by weir_set_allocator only, which refuses once anything was allocated; so the readers
@@ -69,6 +77,24 @@ static inline void count_live(const void *memory)
 {
     if (memory != NULL)
         atomic_fetch_add_explicit(&live, 1, memory_order_relaxed);
+}
+
+enum { TRIM_BYTES = 4 << 20 };
+static _Atomic size_t returned_bytes;
+
+void weir__alloc_returned(size_t bytes)
+{
+    atomic_fetch_add_explicit(&returned_bytes, bytes, memory_order_relaxed);
+}
+
+void weir__alloc_trim(void)
+{
+    size_t bytes = atomic_load_explicit(&returned_bytes, memory_order_relaxed);
+    if (bytes < TRIM_BYTES || hook.free != system_free)
+        return;
+    if (atomic_compare_exchange_strong_explicit(&returned_bytes, &bytes, 0, memory_order_relaxed,
+                                                memory_order_relaxed))
+        system_trim();
 }
 
 void *weir__alloc(size_t size)

@@ -27,6 +27,13 @@ void weir__aligned_free(void *memory);
 void *weir__pages_alloc(size_t size) __attribute__((malloc, warn_unused_result));
 void weir__pages_free(void *memory, size_t size);
 
+/* Pools tell what they gave back of a burst. The C library keeps the most of it, in holes between
+ * what lives on, which a process of many small allocations never gives back by itself; so when
+ * enough has come together, weir__alloc_trim asks it to (malloc_trim(3)), which takes it some
+ * milliseconds. Does nothing with a hook of the program's own. Any thread. */
+void weir__alloc_returned(size_t bytes);
+void weir__alloc_trim(void);
+
 /* Allocations that live now (each block of pages counts as one), and the bytes in pages. For tests:
  * what a thing took must be gone when it ends. Any thread. */
 uint64_t weir__alloc_live(void);

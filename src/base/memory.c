@@ -55,6 +55,7 @@ static uint32_t trim_list(struct memory_free **list, uint32_t *count, uint32_t *
         weir__free(pop_free(list, size));
     *count -= freed;
     *low = *count;
+    weir__alloc_returned(freed * size);
     return freed;
 }
 

@@ -37,6 +37,10 @@ struct io_fd *conn_find(weir_loop *loop, uint64_t token)
     return c != NULL ? &c->fd : NULL;
 }
 
+/* So many connections that were busy at once, and no longer are, were a burst: what they needed, and
+ * their output too, goes back some time later. Fewer keep what they had. */
+enum { BURST = 16 };
+
 struct busy *conn_busy(struct net *net, struct conn *c)
 {
     if (c->busy != NULL)
@@ -59,6 +63,8 @@ void conn_busy_tidy(struct net *net, struct conn *c)
     output_end(net->loop, &b->out);
     c->busy = NULL;
     object_give(&net->busy, b);
+    if (net->busy.free_count > BURST)
+        net_trim_later(net->loop);
 }
 
 struct conn *conn_new(struct net *net, struct service *service, int fd, bool direct, bool client)

@@ -51,6 +51,7 @@ static void net_trim(weir_timer *timer, void *arg)
         if (service->config.protocol != NULL && service->config.protocol->trim != NULL)
             more |= service->config.protocol->trim(service->protocol);
     }
+    weir__alloc_trim();
     net->trimming = more;
     if (more)
         weir_timer_start(timer, weir_after(TRIM_INTERVAL_S * WEIR_S), net_trim, loop);
