@@ -83,6 +83,8 @@ typedef struct weir_load_options {
     uint64_t stream_rate;       /* STREAM: bytes a second on each connection and way */
     enum weir_load_way way;
     bool hold;        /* connections are held, and send nothing but at their rate_per_conn */
+    bool prove;       /* hold: one request on each as it opens, before others may connect,
+                       * and one when all are open */
     uint64_t life_ns; /* a connection is closed and opened anew after so long; 0: never */
 
     weir_socket_options socket;

@@ -76,6 +76,8 @@ void load_conn_begin(struct load_conn *conn, uint64_t now_ns)
 
 /* ---- answers ---- */
 
+static void opened(struct load_conn *conn);
+
 void load_conn_answered(struct load_conn *conn, uint64_t now_ns)
 {
     struct load_loop *loop = conn->loop;
@@ -87,6 +89,8 @@ void load_conn_answered(struct load_conn *conn, uint64_t now_ns)
     loop->in_flight--;
     conn->reading = conn->reading + 1 == conn->group->cycle ? 0 : conn->reading + 1;
     loop->counts.requests++;
+    if (conn->greeting)
+        opened(conn);
     if (!load_is_open_loop(&loop->load->options)) {
         if (loop->phase != WEIR_LOAD_ENDING)
             histogram_add(&loop->now->service, now_ns - slot.sent_ns);
@@ -213,6 +217,14 @@ void load_conn_connect(struct load_conn *conn)
     connect_failed(conn, connect_error(result));
 }
 
+/* There is room for the next one to connect. */
+static void opened(struct load_conn *conn)
+{
+    conn->greeting = false;
+    conn->loop->connecting--;
+    settle(conn);
+}
+
 void load_conn_opened(struct load_conn *conn, weir_conn handle, uint64_t now_ns)
 {
     struct load_loop *loop = conn->loop;
@@ -220,11 +232,16 @@ void load_conn_opened(struct load_conn *conn, weir_conn handle, uint64_t now_ns)
     conn->state = LOAD_OPEN;
     conn->open_ns = conn->free_ns = now_ns;
     conn->failures = 0;
-    loop->connecting--;
     loop->open++;
     loop->counts.connects++;
     histogram_add(&loop->now->connect, now_ns - conn->connect_ns);
-    settle(conn);
+    /* The kernel establishes connections that the server is far from accepting. Where each is to be
+     * proven, none counts as opened before it was answered, and those behind it wait. */
+    conn->greeting = loop->load->options.prove && !loop->quitting;
+    if (conn->greeting)
+        load_conn_send(conn, 1, now_ns, now_ns);
+    else
+        opened(conn);
 }
 
 static void on_open(weir_conn handle, void *session)
@@ -288,7 +305,7 @@ static void lose(struct load_conn *conn, weir_end end)
     bool again = conn->announced && !load_is_open_loop(&loop->load->options);
     if (again)
         loop->counts.resent += lost;
-    else if (loop->running || loop->phase == WEIR_LOAD_ENDING)
+    else if (loop->running || loop->phase == WEIR_LOAD_ENDING || conn->greeting)
         load_count_error(loop, load_end_error(conn, end), lost);
     if (again && loop->quota != UINT64_MAX)
         loop->quota += lost;
@@ -317,6 +334,20 @@ static void conn_next(struct load_conn *conn)
         load_conn_connect(conn);
 }
 
+/* At the end of the load. Connections that were held should end as gently as they were closed; of
+ * others the server may want to say something more. */
+static void conn_left(struct load_conn *conn, weir_end end)
+{
+    struct load_loop *loop = conn->loop;
+    loop->leaving -= conn->ended_by_us;
+    if (!loop->load->options.hold || loop->load->options.reset)
+        return;
+    if (end.why == WEIR_WHY_PEER_RESET)
+        loop->final.error_reset++;
+    else if (end.why == WEIR_WHY_DEADLINE)
+        loop->final.error_timeout++;
+}
+
 static void on_close(weir_conn handle, weir_end end, void *session)
 {
     struct load_conn *conn = weir_conn_user(handle);
@@ -331,12 +362,15 @@ static void on_close(weir_conn handle, weir_end end, void *session)
             !conn->announced && !loop->quitting && conn->error == LOAD_ERROR_none)
             loop->counts.closed++;
         lose(conn, end);
+        if (conn->greeting)
+            opened(conn);
     }
     http1_reply_end(&conn->reply);
     conn->got = 0;
     conn->first = 0;
     conn->state = LOAD_NONE;
     if (loop->quitting) {
+        conn_left(conn, end);
         load_loop_gone(loop);
         return;
     }

@@ -18,7 +18,9 @@ enum {
     LOAD_PIPELINE_MAX = 1024,
     LOAD_GROUPS_MAX = 64,
     LOAD_CYCLE_MAX = 1024,      /* requests before the order of several URLs repeats */
-    LOAD_CONNECTING_MAX = 256,  /* of a loop, at the same time */
+    LOAD_CONNECTING_MAX = 256,  /* of a loop, at the same time; the same for other windows */
+    LOAD_CONNECTING_ALL = 4096, /* of all loops: as many as a listener's queue may hold */
+    LOAD_CONNECTING_LEAST = 16,
     LOAD_INTERVALS_MAX = 86400, /* that a result keeps */
     LOAD_TCP_SAMPLES = 64,      /* of a loop */
     LOAD_MARKER_MAX = 255       /* bytes of raw_end */
@@ -98,6 +100,8 @@ struct load_conn {
     uint8_t error;                /* enum load_error, when we abort it */
     bool lined_up, announced;     /* in that line; the server announced the end */
     bool settled;                 /* its first connect has ended */
+    bool greeting;                /* proven: its first request is not answered yet */
+    bool ended_by_us;             /* its end was asked for as part of the load's */
     bool owes;                    /* it is connecting for the request that was due at due_ns */
     uint64_t connect_ns, open_ns; /* when that began; when it was established */
     uint64_t got;                 /* bytes of the answer, or matched of its end marker */
@@ -152,7 +156,10 @@ struct load_loop {
     bool running, quitting; /* requests may be sent; connections are not made anew */
 
     uint32_t connecting, settled, open, alive;
-    uint32_t ramp_next;
+    uint32_t window;  /* connecting, proving or leaving at the same time */
+    uint32_t leaving; /* at the end of the load: asked to end, and not gone */
+    uint32_t left;    /* alive when that was last looked at */
+    uint32_t ramp_next, prove_next, leave_next;
     uint64_t in_flight, quota; /* requests: being waited for; that may still be sent */
     uint64_t quota_share;      /* of the measured time; the warm-up has none */
 
@@ -162,6 +169,7 @@ struct load_loop {
     uint64_t due_ns;
     double step_ns, due_part; /* between two; due_ns with its part below 1, from the start */
     uint64_t armed_ns;        /* the pace timer; 0: it is not */
+    uint64_t looked_ns;       /* for time-outs */
     struct random random;
 
     uint64_t zero_ns, start_ns, measure_ns, end_ns; /* thread; load; measured time */

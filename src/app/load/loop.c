@@ -89,15 +89,28 @@ static void look_at(struct load_conn *conn, uint64_t now_ns)
     }
 }
 
+/* Where nothing is waited for a look is of little use, and a million connections are much to look
+ * at: then it is taken once in a time-out. */
+static bool look_later(struct load_loop *loop, uint64_t now_ns)
+{
+    const weir_load_options *options = &loop->load->options;
+    bool quiet = options->hold && options->life_ns == 0 && loop->in_flight == 0;
+    if (quiet && now_ns - loop->looked_ns < options->timeout_ns)
+        return true;
+    loop->looked_ns = now_ns;
+    return false;
+}
+
 static void on_scan(weir_timer *timer, void *arg)
 {
     struct load_loop *loop = arg;
     uint64_t now_ns = weir__clock_now_ns(), pause_ms = loop->load->options.timeout_ns / WEIR_MS / 8;
-    for (uint32_t i = 0; i < loop->conn_count && !loop->quitting; i++)
+    bool later = look_later(loop, now_ns);
+    for (uint32_t i = 0; i < loop->conn_count && !loop->quitting && !later; i++)
         look_at(&loop->conns[i], now_ns);
-    pause_ms = pause_ms < SCAN_LEAST_MS  ? SCAN_LEAST_MS
-               : pause_ms > SCAN_MOST_MS ? SCAN_MOST_MS
-                                         : pause_ms;
+    pause_ms = pause_ms < SCAN_LEAST_MS            ? SCAN_LEAST_MS
+               : pause_ms > SCAN_MOST_MS && !later ? SCAN_MOST_MS
+                                                   : pause_ms;
     if (!loop->quitting)
         weir_timer_start(&loop->scan, weir_after(pause_ms * WEIR_MS), on_scan, loop);
 }
@@ -115,7 +128,7 @@ static void on_ramp(weir_timer *timer, void *arg)
 static void ramp(struct load_loop *loop)
 {
     uint64_t ramp_ns = loop->load->options.ramp_ns;
-    while (loop->ramp_next < loop->conn_count && loop->connecting < LOAD_CONNECTING_MAX) {
+    while (loop->ramp_next < loop->conn_count && loop->connecting < loop->window) {
         uint64_t due_ns = loop->zero_ns +
                           (uint64_t)((double)ramp_ns * loop->ramp_next / (double)loop->conn_count);
         if (ramp_ns != 0 && due_ns > weir__clock_now_ns()) {
@@ -139,11 +152,21 @@ void load_loop_settled(struct load_loop *loop)
     }
 }
 
+/* Tells of the connections that were opened since the last time. */
+static void on_opening(weir_timer *timer, void *arg)
+{
+    struct load_loop *loop = arg;
+    publish(loop);
+    weir_timer_start(&loop->interval, weir_after(loop->load->options.interval_ns), on_opening,
+                     loop);
+}
+
 void load_loop_start(weir_task *task, void *arg)
 {
     struct load_loop *loop = arg;
     loop->zero_ns = weir__clock_now_ns();
     on_scan(NULL, loop);
+    on_opening(NULL, loop);
     if (loop->load->options.close) { /* they are opened one by one, as part of what is measured */
         loop->ramp_next = loop->conn_count;
         tell(loop, &loop->shared.settled);
@@ -178,6 +201,19 @@ static void on_warm(weir_timer *timer, void *arg)
     measure(arg);
 }
 
+/* One request on each connection, from the first to the last. One that is not open in its turn
+ * goes without, and is missing from the number of requests. */
+static void prove(struct load_loop *loop)
+{
+    uint64_t now_ns = weir__clock_now_ns();
+    while (loop->running && loop->prove_next < loop->conn_count &&
+           loop->in_flight < loop->window && loop->quota != 0) {
+        struct load_conn *conn = &loop->conns[loop->prove_next++];
+        if (conn->state == LOAD_OPEN)
+            load_conn_send(conn, 1, now_ns, now_ns);
+    }
+}
+
 void load_loop_go(weir_task *task, void *arg)
 {
     struct load_loop *loop = arg;
@@ -203,6 +239,8 @@ void load_loop_go(weir_task *task, void *arg)
         else if (conn->state == LOAD_OPEN || options->close)
             load_conn_begin(conn, now_ns);
     }
+    if (options->prove)
+        prove(loop);
 }
 
 /* ---- the end ---- */
@@ -289,14 +327,46 @@ static void count_unfinished(struct load_loop *loop, uint64_t now_ns)
     }
 }
 
+/* What is held is many, and to end in peace. */
+static uint64_t leave_ns(const struct load_loop *loop)
+{
+    const weir_load_options *options = &loop->load->options;
+    return options->hold && options->timeout_ns > LEAVE_NS ? options->timeout_ns : LEAVE_NS;
+}
+
 static void on_left(weir_timer *timer, void *arg)
 {
-    weir_loop_stop(((struct load_loop *)arg)->loop);
+    struct load_loop *loop = arg;
+    if (loop->alive == loop->left) { /* none has gone in all that time */
+        if (loop->load->options.hold)
+            loop->final.error_timeout += loop->alive;
+        weir_loop_stop(loop->loop);
+        return;
+    }
+    loop->left = loop->alive;
+    weir_timer_start(&loop->grace, weir_after(leave_ns(loop)), on_left, loop);
+}
+
+/* Ends connections, a window of them at a time: the server has to follow. */
+static void leave_on(struct load_loop *loop)
+{
+    bool reset = loop->load->options.reset;
+    while (loop->leave_next < loop->conn_count && loop->leaving < loop->window) {
+        struct load_conn *conn = &loop->conns[loop->leave_next++];
+        weir_timer_cancel(&conn->timer);
+        if (conn->state == LOAD_NONE)
+            continue;
+        conn->ended_by_us = true;
+        loop->leaving++;
+        if (reset || conn->in_flight != 0 || conn->state == LOAD_CONNECTING)
+            weir_abort(conn->conn);
+        else
+            weir_close(conn->conn);
+    }
 }
 
 static void loop_quit(struct load_loop *loop)
 {
-    bool reset = loop->load->options.reset;
     if (loop->quitting)
         return;
     count_unfinished(loop, weir__clock_now_ns());
@@ -305,28 +375,24 @@ static void loop_quit(struct load_loop *loop)
     weir_timer_cancel(&loop->interval);
     weir_timer_cancel(&loop->scan);
     weir_timer_cancel(&loop->ramp);
-    weir_timer_start(&loop->grace, weir_after(LEAVE_NS), on_left, loop);
-    for (uint32_t i = 0; i < loop->conn_count; i++) {
-        struct load_conn *conn = &loop->conns[i];
-        weir_timer_cancel(&conn->timer);
-        if (conn->state == LOAD_NONE)
-            continue;
-        if (reset || conn->in_flight != 0 || conn->state == LOAD_CONNECTING)
-            weir_abort(conn->conn);
-        else
-            weir_close(conn->conn);
-    }
+    weir_timer_start(&loop->grace, weir_after(leave_ns(loop)), on_left, loop);
+    loop->left = loop->alive;
     load_loop_gone(loop);
 }
 
 void load_loop_gone(struct load_loop *loop)
 {
-    if (loop->quitting && loop->alive == 0)
+    if (!loop->quitting)
+        return;
+    leave_on(loop);
+    if (loop->alive == 0)
         weir_loop_stop(loop->loop);
 }
 
 void load_loop_check(struct load_loop *loop)
 {
+    if (loop->load->options.prove)
+        prove(loop);
     if (loop->in_flight != 0)
         return;
     if (loop->load->options.kind == WEIR_LOAD_STREAM) {

@@ -49,6 +49,8 @@ static void defaults(weir_load_options *o)
         o->request_bytes = o->kind == WEIR_LOAD_STREAM ? 256 << 10 : 64;
     if (o->answer_bytes == 0)
         o->answer_bytes = o->kind == WEIR_LOAD_RAW ? UINT64_MAX : o->request_bytes;
+    if (o->loop.sharers == 0)
+        o->loop.sharers = (o->loops + cpus() - 1) / cpus();
 }
 
 static int check(const weir_load_options *o, const struct load_why *why)
@@ -83,6 +85,9 @@ static int check(const weir_load_options *o, const struct load_why *why)
         return load_fail(why, WEIR_EINVALID,
                          "an echo server answers with what it got: only weir bench serve has "
                          "answers of another size");
+    if (o->prove && (!o->hold || load_is_open_loop(o) || o->kind == WEIR_LOAD_STREAM))
+        return load_fail(why, WEIR_EINVALID,
+                         "only connections that are held, and ask for nothing else, are proven");
     if (o->interval_ns < 10 * WEIR_MS)
         return load_fail(why, WEIR_EINVALID, "an interval is at least 10ms");
     return 0;
@@ -104,7 +109,8 @@ static void service_make(struct load_loop *loop)
     service->socket = options->socket;
     service->connect_ms = bounded_ms(options->timeout_ns);
     service->first_byte_ms = service->idle_ms = service->write_ms = WEIR_OFF;
-    service->linger_ms = 500;
+    /* Held connections end with a FIN from either side; others may be many a second. */
+    service->linger_ms = options->hold ? bounded_ms(options->timeout_ns) : 500;
 }
 
 static uint32_t power_of_two(uint32_t least)
@@ -157,6 +163,11 @@ static int loop_make(struct load *load, unsigned index, const struct load_why *w
     loop->index = index;
     loop->conn_count = (uint32_t)share(load->options.conns, load->loop_count, index);
     loop->quota = UINT64_MAX;
+    loop->window = LOAD_CONNECTING_ALL / load->loop_count;
+    if (loop->window > LOAD_CONNECTING_MAX)
+        loop->window = LOAD_CONNECTING_MAX;
+    if (loop->window < LOAD_CONNECTING_LEAST)
+        loop->window = LOAD_CONNECTING_LEAST;
     loop->quota_share = load->options.requests != 0
                             ? share(load->options.requests, load->loop_count, index)
                             : UINT64_MAX;
@@ -300,16 +311,27 @@ static int nobody_there(struct load *load, const struct load_why *why)
     return load_fail(why, -ECONNABORTED, "cannot connect to %s", shown);
 }
 
+static uint64_t connects_of(const struct load *load)
+{
+    uint64_t connects = 0;
+    for (unsigned i = 0; i < load->loop_count; i++)
+        connects += load->loops[i]->shared.counts.connects;
+    return connects;
+}
+
 /* Opens the connections. 0, or why there is no load. */
 static int connect_phase(struct load *load, uint64_t *took_ns, const struct load_why *why)
 {
-    uint64_t begin_ns = weir__clock_now_ns();
-    uint64_t limit_ns = begin_ns + load->options.ramp_ns + load->options.timeout_ns + WEIR_S;
-    uint64_t connects = 0;
+    uint64_t begin_ns = weir__clock_now_ns(), limit_ns = begin_ns + load->options.ramp_ns;
+    uint64_t connects = 0, before;
+    bool settled;
     pthread_mutex_lock(&load->mutex);
-    bool settled = wait_until(load, offsetof(struct load_shared, settled), limit_ns);
-    for (unsigned i = 0; i < load->loop_count; i++)
-        connects += load->loops[i]->shared.counts.connects;
+    do { /* as long as one comes at least in a time-out */
+        before = connects;
+        limit_ns += load->options.timeout_ns + load->options.interval_ns + WEIR_S;
+        settled = wait_until(load, offsetof(struct load_shared, settled), limit_ns);
+        connects = connects_of(load);
+    } while (!settled && connects != before && weir__clock_now_ns() >= limit_ns);
     bool nobody = settled && connects == 0 && !load->options.close;
     int result = nobody ? nobody_there(load, why) : 0;
     pthread_mutex_unlock(&load->mutex);

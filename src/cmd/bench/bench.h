@@ -33,7 +33,7 @@ struct bench {
     const char *json, *json_stream, *hgrm, *svg, *find, *backend, *features;
     struct option_texts headers, fail_if, sources;
     uint32_t repeat;
-    bool close, reset, poisson, quiet, plain, latency, reverse, both, strict;
+    bool prove, close, reset, poisson, quiet, plain, latency, reverse, both, strict;
 
     /* made of it */
     const char *mode;  /* "http", "tcp rr", … */

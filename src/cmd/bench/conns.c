@@ -7,6 +7,7 @@
 static const struct option options[] = {
     BENCH_LOAD_OPTIONS,
     BENCH_HEADING("While they are held"),
+    BENCH_FLAG(0, "prove", prove, "ask on each as it opens, and once more when all are open"),
     BENCH_TEXT(0, "beat", "TIME", beat, "a request on each connection this often; none"),
     BENCH_TEXT('s', "size", "BYTES", size, "of such a request to a tcp: or unix: address; 64"),
     BENCH_TEXT(0, "life", "TIME", life, "close and reopen each connection after so long; never"),
@@ -40,6 +41,8 @@ static int conns_run(const struct command *self, int argc, char **argv)
         (weir_size_parse(bench.size, &bytes, NULL, 0) < 0 || bytes == 0 || bytes > 1u << 20))
         return say(EX_USAGE, "bench: --size %s: from 1 to 1M bytes", bench.size);
     bench.load.request_bytes = bytes;
+    if (beat_ns != 0 && bench.prove)
+        return say(EX_USAGE, "bench: --beat asks on every connection too: leave out --prove");
     if (beat_ns != 0)
         bench.load.rate_per_conn = 1e9 / (double)beat_ns;
     return bench_perform(&bench);
@@ -55,7 +58,8 @@ const struct command bench_conns = {
         "tcp:// and a beat the server must send back what it gets, as weir bench serve "
         "does.\n\nOne "
         "address of this host has some 28 000 ports to one server: --source 127.0.0.0/16 gives "
-        "more.",
+        "more. More connections than the process may have descriptors need io_uring's own: "
+        "--features +direct, and a loop (-t) for each 15 000 or so.",
     .examples = "  weir bench conns -c 10k http://127.0.0.1:8080/\n"
                 "  weir bench conns -c 100k --ramp 10s -d 60s --beat 20s --source 127.0.0.0/16 \\\n"
                 "      http://127.0.0.1:8080/\n",

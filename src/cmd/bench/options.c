@@ -226,6 +226,7 @@ static void take_flags(struct bench *bench)
     static char unix_url[WEIR_ADDRESS_TEXT_MAX];
     load->close = load->close || bench->close;
     load->reset = bench->reset;
+    load->prove = bench->prove;
     load->poisson = bench->poisson;
     load->plain = bench->plain;
     load->method = bench->method;
