@@ -169,17 +169,22 @@ static void descriptors_raise(struct serve *serve)
         serve->descriptors = FD_SETSIZE; /* select(2) knows no higher number */
 }
 
-/* A connection takes a descriptor, and so does a file that is being sent: some are kept for files
+/* A connection takes a descriptor (a direct one: a slot of its ring's table, which may be as large
+ * as that limit too), and so does a file that is being sent: some are kept for files
  * and for the loops themselves, or a crowd of connections would leave nothing to answer with. */
 static void conns_count(struct serve *serve)
 {
-    enum { FILES_MAX = 4096, OURS = 16, LOOP = 4 };
+    enum { FILES_MAX = 4096, OURS = 16, LOOP = 4, TABLE_MAX = 32768 };
     uint64_t files = serve->descriptors / 8 < FILES_MAX ? serve->descriptors / 8 : FILES_MAX;
     uint64_t kept = files + OURS + (uint64_t)LOOP * serve->serving;
     uint64_t room = serve->descriptors > kept ? serve->descriptors - kept : 1;
     bool direct = serve->features != NULL && strstr(serve->features, "+direct") != NULL;
+    if (direct) { /* each loop has a table, with some room for those who are refused */
+        room = serve->descriptors < TABLE_MAX ? serve->descriptors : TABLE_MAX;
+        room = (room - room / 64) * serve->serving;
+    }
     serve->conns = serve->max_conns;
-    if (!direct && serve->descriptors != 0 && (serve->conns == 0 || serve->conns > room))
+    if (serve->descriptors != 0 && (serve->conns == 0 || serve->conns > room))
         serve->conns = room;
 }
 
