@@ -19,7 +19,7 @@ from . import machine
 from .stats import median
 
 TABLE = 18000          # connections meant for a loop: a hash spreads them, and a table has 20 000
-PAIR_KB = 10.5         # of the kernel for a connection, both ends and what weir has in its rings
+PAIR_KB = 9.8          # of the kernel for a connection, both ends and what weir has in its rings
 SPARE_KB = 1 << 20     # of memory that is left alone
 ACTIVE = 1000          # connections that are asked while the others idle
 IDLE_S, QUIET_S = 10, 60
@@ -319,6 +319,7 @@ class Million:
         for what, value, wanted in (
                 ("connections open at the end", client["open_conns"], out["conns"]),
                 ("answers", client["counts"]["requests"], out["conns"]),
+                ("answers with 200", client["counts"]["status_2xx"], out["conns"]),
                 ("errors", client["errors"]["all"], 0),
                 ("connections ended by the server", client["counts"]["closed"], 0),
                 ("refused", server["refused_limit"], 0),

@@ -81,10 +81,10 @@ static int choose(struct uring *ring, const struct uring_facts *facts, const cha
         !facts->incremental && features->on[IO_SWITCH_incremental] && !ring->config.no_incremental;
     buffers->size = chosen(features->size[IO_SIZE_block], ring->config.block_size, 4096,
                            buffers->incremental ? size : WHOLE_SIZE);
-    count = chosen(features->size[IO_SIZE_blocks], ring->config.blocks, 2,
-                   buffers->incremental
-                       ? INCREMENTAL_COUNT
-                       : uring_share(WHOLE_COUNT, ring->config.sharers, LEAST_COUNT));
+    count =
+        chosen(features->size[IO_SIZE_blocks], ring->config.blocks, 2,
+               buffers->incremental ? INCREMENTAL_COUNT
+                                    : uring_share(WHOLE_COUNT, ring->config.sharers, LEAST_COUNT));
     if (count > MOST_BLOCKS || buffers->size < 256 || buffers->size > 1u << 30) {
         *why = "receive blocks: at most 32768, each from 256 bytes to 1 GiB";
         return -EINVAL;

@@ -55,7 +55,7 @@ static unsigned wanted_flags(const struct io_features *features, int step)
 
 unsigned uring_share(unsigned usual, unsigned sharers, unsigned least)
 {
-    for (; sharers > 1 && usual > least; sharers = (sharers + 1) / 2)
+    for (; sharers > 1 && usual > least; sharers = sharers / 2 + sharers % 2)
         usual /= 2;
     return usual;
 }

@@ -37,8 +37,8 @@ struct io_fd *conn_find(weir_loop *loop, uint64_t token)
     return c != NULL ? &c->fd : NULL;
 }
 
-/* So many connections that were busy at once, and no longer are, were a burst: what they needed, and
- * their output too, goes back some time later. Fewer keep what they had. */
+/* So many connections that were busy at once, and no longer are, were a burst: what they needed,
+ * and their output too, goes back some time later. Fewer keep what they had. */
 enum { BURST = 16 };
 
 struct busy *conn_busy(struct net *net, struct conn *c)

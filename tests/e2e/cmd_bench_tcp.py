@@ -155,8 +155,17 @@ def connections_are_held():
     assert run["errors"]["all"] == 0
     run, _, _ = bench("conns", "-c", "20", "-d", "1500ms", "--life", "300ms", server.url)
     assert run["counts"]["connects"] >= 40 and run["open_conns"] >= 15, run
+    run, _, _ = bench("conns", "-c", "300", "-d", "500ms", "-t", "2", "--prove", server.url)
+    assert run["counts"]["requests"] == 300 == run["open_conns"], run
+    assert run["errors"]["all"] == 0, run
+    weir("bench", "conns", "--prove", "--beat", "1s", server.url, code=64)
     server.close()
     http = Tiny(lambda head, number: text())
+    run, _, _ = bench("conns", "-c", "20", "-d", "500ms", "-t", "2", "--prove", http.url)
+    assert run["counts"]["requests"] == 20 and len(http.requests) == 40, run
+    mute = Tiny(lambda head, number: text() if number <= 15 else None)  # then it only hangs up
+    run, _, _ = bench("conns", "-c", "20", "-d", "500ms", "--prove", mute.url, code=None)
+    assert run["errors"]["all"] + run["counts"]["closed"] > 0, run
     run, _, _ = bench("conns", "-c", "20", "-d", "500ms", "--beat", "100ms", http.url)
     assert run["counts"]["status_2xx"] >= 60 and run["open_conns"] == 20, run
 

@@ -206,8 +206,8 @@ static void on_warm(weir_timer *timer, void *arg)
 static void prove(struct load_loop *loop)
 {
     uint64_t now_ns = weir__clock_now_ns();
-    while (loop->running && loop->prove_next < loop->conn_count &&
-           loop->in_flight < loop->window && loop->quota != 0) {
+    while (loop->running && loop->prove_next < loop->conn_count && loop->in_flight < loop->window &&
+           loop->quota != 0) {
         struct load_conn *conn = &loop->conns[loop->prove_next++];
         if (conn->state == LOAD_OPEN)
             load_conn_send(conn, 1, now_ns, now_ns);
