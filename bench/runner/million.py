@@ -123,6 +123,9 @@ class Million:
             file.write("hello")
 
     def server_argv(self, loops):
+        if self.args.one_thread:
+            return [os.path.join(os.path.dirname(self.weir), "bench", "weir_onethread"),
+                    self.url.rstrip("/"), str(loops), "unix:" + os.path.join(self.run, "ctl")]
         return [self.weir, "serve", "--backend", "uring", "--features", "+direct", "--shape",
                 "threads", "--loops", str(loops), "--listen", self.url.rstrip("/"), "--idle", "10m",
                 "--header-timeout", "10m", "--ctl", os.path.join(self.run, "ctl"), self.root]
@@ -292,7 +295,7 @@ class Million:
     def main(self):
         self.check()
         conns = self.args.conns
-        out = {"conns": conns, "loops": self.loops, "machine": machine.facts(self.args.root),
+        out = {"conns": conns, "one_thread": self.args.one_thread, "loops": self.loops, "machine": machine.facts(self.args.root),
                "limit_nofile": resource.getrlimit(resource.RLIMIT_NOFILE)[1],
                "date": time.strftime("%Y-%m-%d %H:%M"),
                "commands": {"server": self.server_argv(self.loops), "client": self.client_argv()}}
@@ -301,7 +304,9 @@ class Million:
         with self.serve() as server:
             out["started_kb"] = server.rss_kb()
             say(f"{conns} connections, {self.loops} loops on either side")
-            with Process("client", self.client_argv(), self.run, self.args.nice) as client:
+            # One thread among many would get its share of the CPUs only, however much it has to do.
+            nice = min(19, self.args.nice + 9 * self.args.one_thread)
+            with Process("client", self.client_argv(), self.run, nice) as client:
                 self.open_all(server, client)
                 out["held"] = self.hold(server, client, before)
                 out.update(self.close_all(server, client))
@@ -366,6 +371,8 @@ def parse(argv):
     parser.add_argument("--conns", type=int, default=1000000, metavar="N")
     parser.add_argument("--loops", type=int, default=0, metavar="N",
                         help=f"on either side; default one for {TABLE} connections")
+    parser.add_argument("--one-thread", action="store_true",
+                        help="the server's loops are all turned by one thread")
     parser.add_argument("--rate", type=int, default=2000, metavar="N",
                         help=f"requests a second over {ACTIVE} of them")
     parser.add_argument("--rounds", type=int, default=5, metavar="N",

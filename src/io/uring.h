@@ -151,7 +151,7 @@ struct uring {
 #define URING_FD_NONBLOCK   0x100u /* O_NONBLOCK is set: sendfile and splice do not block */
 #define URING_FD_WARMING    0x800u /* the ring reads what the move is to send */
 #define URING_FD_WARMED     0x1000u
-#define URING_FD_SEATED     0x2000u /* on its way into the ring's table; `spare` is its seat */
+#define URING_FD_SEATED     0x400u /* on its way into the ring's table; `spare` is its seat */
 
 /* Operations of the ring's own, above the ones that io.h names; their events are not yielded.
  * URING_OWN_CANCEL + op is the cancel of `op`, which finds its descriptor by the same token. */

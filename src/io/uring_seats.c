@@ -27,7 +27,7 @@ bool uring_seat(struct uring *ring, uint64_t token)
     struct io_uring_sqe *sqe;
     unsigned seat;
 
-    if (!fd || fd->fd < 0 || fd->flags & IO_FD_DIRECT)
+    if (!fd || fd->fd < 0 || fd->spare != 0 || fd->flags & IO_FD_DIRECT)
         return false;
     if ((!ring->seats && !seats_make(ring)) || ring->seats->free_count == 0)
         return false;

@@ -101,12 +101,15 @@ static void restrict_row(struct io_uring_restriction *row, unsigned kind, unsign
  * does not open the rest of io_uring to him. */
 static int restrict_ring(struct uring *ring)
 {
-    static const uint8_t operations[] = {
-        IORING_OP_ACCEPT, IORING_OP_CONNECT,      IORING_OP_RECV,      IORING_OP_SEND,
-        IORING_OP_CLOSE,  IORING_OP_ASYNC_CANCEL, IORING_OP_POLL_ADD,  IORING_OP_SENDMSG,
-        IORING_OP_READ,   IORING_OP_WRITE,        IORING_OP_FSYNC,     IORING_OP_OPENAT2,
-        IORING_OP_STATX,  IORING_OP_RECVMSG,      IORING_OP_URING_CMD, URING_OP_FIXED_FD_INSTALL,
-        IORING_OP_FILES_UPDATE};
+    static const uint8_t operations[] = {IORING_OP_ACCEPT,      IORING_OP_CONNECT,
+                                         IORING_OP_RECV,        IORING_OP_SEND,
+                                         IORING_OP_CLOSE,       IORING_OP_ASYNC_CANCEL,
+                                         IORING_OP_POLL_ADD,    IORING_OP_SENDMSG,
+                                         IORING_OP_READ,        IORING_OP_WRITE,
+                                         IORING_OP_FSYNC,       IORING_OP_OPENAT2,
+                                         IORING_OP_STATX,       IORING_OP_RECVMSG,
+                                         IORING_OP_URING_CMD,   URING_OP_FIXED_FD_INSTALL,
+                                         IORING_OP_FILES_UPDATE};
     static const uint8_t registers[] = {IORING_REGISTER_EVENTFD, IORING_UNREGISTER_EVENTFD,
                                         IORING_REGISTER_PBUF_RING, IORING_UNREGISTER_RING_FDS};
     struct io_uring_restriction row[sizeof(operations) + sizeof(registers) + 1] = {0};
