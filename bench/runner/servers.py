@@ -168,10 +168,13 @@ def _servers(path, nginx):
     return found
 
 
-def _http(name, path):
+def _http(path):
+    """weir and the bare loops, which serve from memory."""
     return [weir(name, path=path) for name in ("auto", "uring", "epoll")] + [
-        Candidate(name, "epoll", ["{bin}/http_epoll", "{port}"], rival="bare",
-                  path=path.replace("/files", ""))]
+        Candidate(f"bare-{backend}", backend, ["{bin}/http_" + backend, "{port}"], rival="bare",
+                  path=path.replace("/files", ""),
+                  package="liburing2" if backend == "uring" else "")
+        for backend in ("uring", "epoll")]
 
 
 ECHO = _bytes("echo")
@@ -179,13 +182,13 @@ ACCEPT = _bytes("accept")
 SINK = _bytes("sink")
 FRAMES = [weir(name, "weir_echo", job="frames") for name in ("auto", "uring", "epoll")] + [
     candidate for candidate in ECHO if candidate.name in ("bare-uring", "bare-epoll")]
-HTTP = _http("bare-epoll", "/") + [
+HTTP = _http("/") + [
     weir("uring-plain", path="/plain"), weir("epoll-plain", path="/plain"),
 ] + _servers("/", [_nginx("nginx", "tiny.conf")])
-SMALL = _http("bare-memory", "/files/1k") + _servers(
+SMALL = _http("/files/1k") + _servers(
     "/files/1k", [_nginx("nginx-sendfile", "files.conf", "/files/1k", sendfile="on"),
                   _nginx("nginx-copy", "files.conf", "/files/1k", sendfile="off")])
-FILES = _http("bare-memory", "/files/1m") + _servers(
+FILES = _http("/files/1m") + _servers(
     "/files/1m", [_nginx("nginx-sendfile", "files.conf", "/files/1m", sendfile="on"),
                   _nginx("nginx-copy", "files.conf", "/files/1m", sendfile="off")])
 
