@@ -120,6 +120,21 @@ static bool all_traced(const pid_t *pids, unsigned count, pid_t tracer)
     return all;
 }
 
+/* Returns when the processes have nothing left to do, or after some seconds: what was asked of them
+ * is answered then. */
+static void wait_idle(const pid_t *pids, unsigned count)
+{
+    struct account first, last;
+
+    for (unsigned tries = 0; tries < 25; tries++) {
+        account_read(pids, count, 0, &first);
+        usleep(200 * 1000);
+        account_read(pids, count, 0, &last);
+        if (last.cpu_ns - first.cpu_ns < 2000000)
+            return;
+    }
+}
+
 pid_t account_trace(const pid_t *pids, unsigned count, const char *path)
 {
     char list[ACCOUNT_PIDS_MAX * 12] = "";
@@ -142,15 +157,15 @@ pid_t account_trace(const pid_t *pids, unsigned count, const char *path)
     }
     for (unsigned tries = 0; tries < 1000 && !all_traced(pids, count, tracer); tries++)
         usleep(10 * 1000);
-    usleep(200 * 1000); /* what had been asked for before is answered by then */
+    wait_idle(pids, count); /* or calls for what was asked before would be counted */
     return tracer;
 }
 
-void account_trace_end(pid_t tracer)
+void account_trace_end(pid_t tracer, const pid_t *pids, unsigned count)
 {
     int status;
 
-    usleep(300 * 1000); /* as at the beginning: what was asked for is answered */
+    wait_idle(pids, count); /* as many as were pending at the beginning */
     kill(tracer, SIGINT);
     if (waitpid(tracer, &status, 0) < 0 || (WIFEXITED(status) && WEXITSTATUS(status) == 127)) {
         fprintf(stderr, "strace could not count\n");

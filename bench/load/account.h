@@ -27,7 +27,7 @@ void account_read(const pid_t *pids, unsigned count, unsigned cpu, struct accoun
 pid_t account_trace(const pid_t *pids, unsigned count, const char *path);
 
 /* Ends it, and waits until the table is written. */
-void account_trace_end(pid_t tracer);
+void account_trace_end(pid_t tracer, const pid_t *pids, unsigned count);
 
 /* Nanoseconds of the monotonic clock. */
 uint64_t account_now(void);

@@ -147,7 +147,7 @@ void client_measure(const struct client_options *options, void (*run)(uint64_t e
     wall = account_now() - start;
     own = own_cpu() - own;
     if (options->trace != NULL)
-        account_trace_end(tracer);
+        account_trace_end(tracer, options->pids, options->pid_count);
     printf("{\"requests\": %lu, \"wall_ns\": %lu, \"cpu_ns\": %lu, \"load_cpu_ns\": %lu,"
            " \"switches\": %lu, \"busy_ns\": %lu, \"softirq_ns\": %lu, \"rss_kb\": %lu,"
            " \"p50_us\": %.1f, \"p99_us\": %.1f}\n",

@@ -28,10 +28,10 @@ def cheapest(groups, names):
     return min(there, key=cost) if there else None
 
 
-def ratios(ours, theirs):
+def ratios(ours, theirs, figure="cpu_us"):
     """Our CPU per request over theirs, round by round: what disturbed both goes out of it."""
-    other = {row["round"]: row["cpu_us"] for row in theirs}
-    return [row["cpu_us"] / other[row["round"]] for row in ours if other.get(row["round"])]
+    other = {row["round"]: row[figure] for row in theirs}
+    return [row[figure] / other[row["round"]] for row in ours if other.get(row["round"])]
 
 
 def _outcome(goal, values, limit, met, least=False):

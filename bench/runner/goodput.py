@@ -10,6 +10,21 @@ from .process import LOAD_CPU, Server, free_port, on_cpu
 from .stats import median
 
 
+def open_loop(place, server, candidate, rate, seconds, warm_s, patience_s, close):
+    """What open_load printed: requests at a rate of their own, and what became of them."""
+    argv = [f"{place.bin}/open_load", "-a", server.port, "-t", seconds, "-w", warm_s,
+            "-p", ",".join(map(str, server.pids())), "-u", candidate.path,
+            *(["-k"] if close else [])]
+    env = {**os.environ, "OPEN_LOAD_RATE": str(rate), "OPEN_LOAD_PATIENCE_S": str(patience_s)}
+    done = subprocess.run([str(part) for part in argv], capture_output=True, text=True, env=env,
+                          check=False, preexec_fn=on_cpu(LOAD_CPU), start_new_session=True,
+                          timeout=60)
+    if done.returncode != 0:
+        raise load.LoadError(done.stderr.strip()[-300:] or "open_load failed")
+    first, second = done.stdout.strip().splitlines()
+    return {**json.loads(first), **json.loads(second)}
+
+
 class Shape:
     """What load.http asks of a job."""
     conns, depth, size = 64, 1, 20
@@ -51,9 +66,11 @@ class Goodput:
                     f"{place.run}/server.log") as server:
             peak = load.http(shape, candidate, server, place, 2)
             peak_rps = peak["requests"] * 1e9 / peak["wall_ns"]
-            out = self.ask(place, server, candidate, close, 2 * peak_rps)
+            out = open_loop(place, server, candidate, 2 * peak_rps, self.seconds, self.warm_s,
+                            self.patience_s, close)
             again = load.http(shape, candidate, server, place, 1)
-        return {"bench": self.name, "date": time.strftime("%Y-%m-%d"), "server": candidate.name, "backend": candidate.backend,
+        return {"bench": self.name, "date": time.strftime("%Y-%m-%d"), "server": candidate.name,
+                "backend": candidate.backend or place.auto,
                 "close": close, "peak_rps": round(peak_rps),
                 "peak_cpu": round(peak["cpu_ns"] / peak["wall_ns"], 3),
                 "again_rps": round(again["requests"] * 1e9 / again["wall_ns"]),
@@ -63,20 +80,6 @@ class Goodput:
                 "cpu0_softirq": round(out["softirq_ns"] / out["wall_ns"], 3),
                 "server_cpu": round(out["cpu_ns"] / out["wall_ns"], 3),
                 "load_cpu": round(out["load_cpu_ns"] / out["wall_ns"], 3)}
-
-    def ask(self, place, server, candidate, close, rate):
-        argv = [f"{place.bin}/open_load", "-a", server.port, "-t", self.seconds, "-w", self.warm_s,
-                "-p", ",".join(map(str, server.pids())), "-u", candidate.path,
-                *(["-k"] if close else [])]
-        env = {**os.environ, "OPEN_LOAD_RATE": str(rate),
-               "OPEN_LOAD_PATIENCE_S": str(self.patience_s)}
-        done = subprocess.run([str(part) for part in argv], capture_output=True, text=True, env=env,
-                              check=False, preexec_fn=on_cpu(LOAD_CPU), start_new_session=True,
-                              timeout=60)
-        if done.returncode != 0:
-            raise load.LoadError(done.stderr.strip()[-300:] or "open_load failed")
-        first, second = done.stdout.strip().splitlines()
-        return {**json.loads(first), **json.loads(second)}
 
     def goals(self, rows):
         found = []

@@ -24,13 +24,19 @@ def _run(argv, seconds):
     return done.stdout.strip()
 
 
-def warm_s(candidate, seconds):
-    return max(min(0.2, seconds / 2), candidate.warm_s)
+def warm_s(job, candidate, seconds):
+    """Of load before the measured time: many connections need longer to fall into step."""
+    return max(min(0.2, seconds / 2), candidate.warm_s, job.conns * 5e-5)
+
+
+def measured_s(job, seconds):
+    """A message on each connection several times: 10 000 connections are measured for a second."""
+    return max(seconds, job.conns * 1e-4)
 
 
 def _own(program, job, candidate, server, place, seconds, trace, *more):
     """Our clients read the server's account themselves, at both ends of the measured time."""
-    warm = warm_s(candidate, seconds)
+    warm, seconds = warm_s(job, candidate, seconds), measured_s(job, seconds)
     argv = [f"{place.bin}/{program}", "-a", server.port, "-c", job.conns, "-d", job.depth,
             "-s", job.size, "-t", seconds, "-w", warm, "-p", ",".join(map(str, server.pids())),
             *(["-k"] if job.close else []), *(["-S", trace] if trace else []), *more]

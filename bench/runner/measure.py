@@ -2,11 +2,10 @@
 import shutil
 import sys
 
-from .load import LOADS, LoadError, warm_s
+from .load import LOADS, LoadError, measured_s, warm_s
 from .process import Server, free_port
 
-TRACED_S = 0.3     # of the run that counts system calls, and TRACED_CONN_S for each connection
-TRACED_CONN_S = 1e-4
+TRACED_S = 0.3     # of the run that counts system calls
 AROUND_S = 0.35    # starting a server and ending it, and its load
 OPENING_S = 60e-6  # a connection
 
@@ -60,7 +59,7 @@ def count_syscalls(job, candidate, place):
     """System calls per request, and by name, from a run of its own, because counting costs time:
     strace attaches when the load has warmed up, so that neither start nor accepting are in it."""
     path = f"{place.run}/strace.txt"
-    out = _measured(job, candidate, place, TRACED_S + job.conns * TRACED_CONN_S, path)
+    out = _measured(job, candidate, place, TRACED_S, path)
     if candidate.load:
         return None, {}
     with open(path, encoding="ascii", errors="replace") as file:
@@ -113,8 +112,8 @@ def expected_s(job, candidates, pairs, seconds, traced):
     """About how long a job takes: said beforehand."""
     total = 0
     for candidate in candidates:
-        around = AROUND_S + warm_s(candidate, seconds) + job.conns * OPENING_S
-        run = max(1, round(seconds)) if candidate.load else seconds
+        around = AROUND_S + warm_s(job, candidate, seconds) + job.conns * OPENING_S
+        run = max(1, round(seconds)) if candidate.load else measured_s(job, seconds)
         total += pairs * (run + around)
         if traced and not candidate.load:
             total += TRACED_S + 1 + around

@@ -1,7 +1,7 @@
 """Tables in Markdown: all of it from the results alone."""
 import os
 
-from . import goodput, plot, settings
+from . import goodput, half, plot, settings
 from .goals import by_server, case_rows, cost, ratios
 from .stats import interval, median, spread
 
@@ -124,6 +124,8 @@ def section(job, results):
         return memory_table(rows, results["record_bytes"], job.title)
     if job.name == "goodput":
         return goodput.table(rows, job.title)
+    if job.name == "half-load":
+        return half.table(rows, job.title)
     if job.name == "idle":
         return idle_table(rows, job.title)
     invalid = {one["server"]: one["explained"] for one in results.get("invalid", [])

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from . import servers
 from .goodput import Goodput
+from .half import HalfLoad
 from .load import LoadError
 from .measure import say
 from .process import LOAD_CPU, Server, free_port, on_cpu
@@ -46,8 +47,9 @@ class Memory:
         a server whose buffers, which are the same for any number of connections, were all used."""
         before, after, kernel = self.grow(candidate, place, False)
         warm_before, warm_after, _ = self.grow(candidate, place, True)
-        return {"bench": self.name, "server": candidate.name, "backend": candidate.backend or place.auto,
-                "conns": self.conns, "rss_kb": after, "rss_before_kb": before,
+        return {"bench": self.name, "server": candidate.name,
+                "backend": candidate.backend or place.auto, "conns": self.conns,
+                "rss_kb": after, "rss_before_kb": before,
                 "growth_bytes": round((after - before) * 1024 / self.conns, 1),
                 "warm_bytes": round((warm_after - warm_before) * 1024 / self.conns, 1),
                 "kernel_bytes": round(kernel * 1024 / self.conns)}
@@ -196,4 +198,4 @@ def strace(server, path):
     return process
 
 
-SPECIAL = [Memory(), Idle(), Goodput()]
+SPECIAL = [Memory(), Idle(), HalfLoad(), Goodput()]
