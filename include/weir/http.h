@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <weir/co.h>
 #include <weir/export.h>
 #include <weir/service.h>
 #include <weir/view.h>
@@ -185,12 +186,6 @@ WEIR_API int weir_http_file(weir_exchange x, unsigned status, const char *type, 
  * connection. */
 WEIR_API int weir_http_pull(weir_exchange x, unsigned status, const char *type, int64_t length,
                             weir_pull_fn *pull, void *arg);
-
-/* Lets other work of the loop go on until a time: 0, then it has come. WEIR_EGONE: the client of
- * the handler is gone, and this wait was cut short; a further one is not, so that who cleans up may
- * wait. WEIR_ECANCELED: the loop ends, and no wait begins any more. WEIR_EMISUSE: outside of a
- * coroutine. */
-WEIR_API int weir_sleep(weir_time until);
 
 WEIR_END
 #endif

@@ -79,6 +79,11 @@ typedef struct weir_service {
     const struct weir_dgram_service
         *datagram; /* for the udp: and unix-dgram: addresses of .listen,
                     * under weir_run; its .user is ours if it has none */
+
+    /* Straight-line: a coroutine for each connection in place of on_data, on_frame, on_end and
+     * on_drain; see <weir/co.h>. Its return closes the connection; on_close comes after it. */
+    void (*on_conn)(weir_conn conn, void *session);
+    bool straight; /* without on_conn: connections for weir_accept and weir_connect_wait */
 } weir_service;
 
 enum weir_shape { WEIR_SHAPE_SINGLE, WEIR_SHAPE_THREADS, WEIR_SHAPE_ACCEPTOR };

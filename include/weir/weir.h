@@ -4,6 +4,7 @@
 
 #include <weir/address.h>
 #include <weir/alloc.h>
+#include <weir/co.h>
 #include <weir/conn.h>
 #include <weir/datagram.h>
 #include <weir/error.h>

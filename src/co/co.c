@@ -6,7 +6,7 @@
 #include "base/list.h"
 #include "co/switch.h"
 
-enum co_state { CO_IDLE, CO_RUNNING, CO_SUSPENDED };
+enum co_state { CO_IDLE, CO_NEW, CO_RUNNING, CO_SUSPENDED };
 
 #define CO_ALIGNMENT 64
 
@@ -16,10 +16,12 @@ struct co {
     switch_context context;
     struct co_pool *pool;
     uint8_t state; /* enum co_state */
-    bool listed;   /* in pool->alive: was suspended since its run began */
+    bool listed;   /* in pool->alive: was suspended since its run began, or began by co_start */
+    bool waited, firm, at_end;
     struct list node;
     void (*fn)(void *); /* what it runs, for those who look from outside */
     void *arg;
+    uint64_t room[CO_ROOM_BYTES / sizeof(uint64_t)];
 } __attribute__((aligned(CO_ALIGNMENT)));
 
 struct co_pool {
@@ -28,8 +30,10 @@ struct co_pool {
     const void *thread;  /* &current of the owner */
     struct sanitize_flow flow;
     struct list alive;
-    uint32_t alive_count;
+    uint32_t alive_count, new_count; /* new_count: made, not started yet */
     uint64_t runs_waited;
+    void (*on_end)(struct co *co, void *arg);
+    void *on_end_arg;
     struct stack_pool stacks;
 };
 
@@ -62,7 +66,7 @@ int co_pool_free(struct co_pool *pool)
 {
     if (pool == NULL)
         return 0;
-    if (pool->alive_count > 0 || current != NULL)
+    if (pool->alive_count > 0 || pool->new_count > 0 || current != NULL)
         return WEIR_EMISUSE;
     if (pool->spare != NULL)
         stack_give(&pool->stacks, &pool->spare->stack);
@@ -74,7 +78,7 @@ int co_pool_free(struct co_pool *pool)
 /* A thread may take over a pool that has nothing halfway. */
 static bool pool_adopt(struct co_pool *pool)
 {
-    if (current != NULL || pool->alive_count > 0)
+    if (current != NULL || pool->alive_count > 0 || pool->new_count > 0)
         return false;
     pool->thread = &current;
     return true;
@@ -96,12 +100,14 @@ static int spare_refill(struct co_pool *pool)
 static void co_settle_suspended(struct co_pool *pool, struct co *co)
 {
     stack_check(&co->stack);
+    if (!co->waited)
+        pool->runs_waited++;
+    co->waited = true;
     if (co->listed)
         return;
     co->listed = true;
     list_push(&pool->alive, &co->node);
     pool->alive_count++;
-    pool->runs_waited++;
     pool->spare = NULL;
 }
 
@@ -110,6 +116,10 @@ static void co_settle_finished(struct co_pool *pool, struct co *co)
 {
     stack_check(&co->stack);
     co->state = CO_IDLE;
+    if (co->at_end) {
+        co->at_end = false;
+        pool->on_end(co, pool->on_end_arg);
+    }
     if (!co->listed)
         return;
     co->listed = false;
@@ -134,6 +144,17 @@ static inline __attribute__((always_inline)) int co_settle(struct co_pool *pool,
     return finished;
 }
 
+/* The first run of a coroutine whose stack and function are set. */
+static inline __attribute__((always_inline)) int co_begin(struct co_pool *pool, struct co *co)
+{
+    co->state = CO_RUNNING;
+    co->waited = false;
+    current = co;
+    sanitize_enter(&pool->flow, &co->stack.flow);
+    switch_run(&pool->loop, &co->context, co->stack.low, co->stack.high, co->fn, co->arg);
+    return co_settle(pool, co);
+}
+
 int co_run(struct co_pool *pool, void (*fn)(void *arg), void *arg)
 {
     struct co *co;
@@ -149,11 +170,72 @@ int co_run(struct co_pool *pool, void (*fn)(void *arg), void *arg)
     co = pool->spare;
     co->fn = fn;
     co->arg = arg;
-    co->state = CO_RUNNING;
-    current = co;
-    sanitize_enter(&pool->flow, &co->stack.flow);
-    switch_run(&pool->loop, &co->context, co->stack.low, co->stack.high, fn, arg);
-    return co_settle(pool, co);
+    return co_begin(pool, co);
+}
+
+int co_new(struct co_pool *pool, void (*fn)(void *arg), void *arg, struct co **out)
+{
+    struct stack *stack;
+    struct co *co;
+    int error;
+
+    if (pool->thread != &current && !pool_adopt(pool))
+        return WEIR_EMISUSE;
+    error = stack_take(&pool->stacks, &stack);
+    if (error < 0)
+        return error;
+    co = weir_container(stack, struct co, stack);
+    co->pool = pool;
+    co->fn = fn;
+    co->arg = arg;
+    co->state = CO_NEW;
+    pool->new_count++;
+    *out = co;
+    return 0;
+}
+
+int co_start(struct co *co)
+{
+    struct co_pool *pool = co->pool;
+
+    if (current != NULL || pool->thread != &current || co->state != CO_NEW)
+        return WEIR_EMISUSE;
+    pool->new_count--;
+    co->listed = true;
+    list_push(&pool->alive, &co->node);
+    pool->alive_count++;
+    return co_begin(pool, co);
+}
+
+void *co_room(struct co *co)
+{
+    return co->room;
+}
+
+struct co *co_of_room(void *room)
+{
+    return weir_container(room, struct co, room);
+}
+
+void co_pool_on_end(struct co_pool *pool, void (*fn)(struct co *co, void *arg), void *arg)
+{
+    pool->on_end = fn;
+    pool->on_end_arg = arg;
+}
+
+void co_at_end(struct co *co)
+{
+    co->at_end = true;
+}
+
+void co_firm(struct co *co, bool firm)
+{
+    co->firm = firm;
+}
+
+bool co_is_firm(const struct co *co)
+{
+    return co->firm;
 }
 
 intptr_t co_suspend(void)

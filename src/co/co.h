@@ -39,6 +39,29 @@ int co_pool_free(struct co_pool *pool);
  * the loop's floating-point control words, and cannot change the loop's. */
 int co_run(struct co_pool *pool, void (*fn)(void *arg), void *arg);
 
+/* Takes a stack for a coroutine that is to run fn(arg) later: co_start cannot fail for want of one.
+ * May be called inside a coroutine; errors as co_run's. */
+int co_new(struct co_pool *pool, void (*fn)(void *arg), void *arg, struct co **out);
+
+/* Runs what co_new made, once, from the loop's stack, and never fails: 1 or 0 as co_run. */
+int co_start(struct co *co);
+
+/* Bytes of a coroutine for the floor above, as it left them; its own from co_new or the start of a
+ * run to its end. */
+enum { CO_ROOM_BYTES = 48 };
+void *co_room(struct co *co);
+struct co *co_of_room(void *room);
+
+/* Calls `fn` for each coroutine of the pool whose function has returned, on the loop's stack, if it
+ * asked for that by co_at_end. */
+void co_pool_on_end(struct co_pool *pool, void (*fn)(struct co *co, void *arg), void *arg);
+void co_at_end(struct co *co);
+
+/* A firm coroutine waits for something that cannot be called back: resuming it before that has come
+ * is of no use. */
+void co_firm(struct co *co, bool firm);
+bool co_is_firm(const struct co *co);
+
 /* Leaves the coroutine that calls, for the loop. Returns what co_resume passes, or at once
  * WEIR_EMISUSE outside of any coroutine. */
 intptr_t co_suspend(void);

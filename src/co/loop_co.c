@@ -1,9 +1,10 @@
 #include "co/loop_co.h"
 
 #include <weir/error.h>
-#include <weir/http.h>
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "co/straight.h"
 
 static void coroutines_stop(weir_loop *loop)
 {
@@ -12,52 +13,90 @@ static void coroutines_stop(weir_loop *loop)
         weir__log(WEIR_LOG_ERROR, WEIR_EMISUSE, 0, "loop %u ended with coroutines waiting",
                   loop->id);
     loop->coroutines = NULL;
+    loop->coroutines_trim = NULL;
+}
+
+/* Stacks of a burst go back bit by bit. */
+static bool coroutines_trim(weir_loop *loop)
+{
+    enum { STACKS_A_TIME = 1024, STACKS_KEPT = 16 };
+    struct co_stats stats;
+    co_pool_shrink(loop->coroutines, STACKS_A_TIME);
+    co_pool_stats(loop->coroutines, &stats);
+    return stats.stacks.warm > STACKS_KEPT;
+}
+
+static void coroutine_ended(struct co *co, void *arg)
+{
+    weir_loop *loop = arg;
+    struct co_left *left = co_local(co)->left;
+    co_local(co)->left = NULL;
+    if (co_local(co)->given.next != NULL)
+        receive_forget(&co_local(co)->given);
+    while (left != NULL) {
+        struct co_left *next = left->next;
+        memory_give(&loop->memory, left, left->room);
+        left = next;
+    }
+}
+
+void co_leave(struct co *co, struct co_left *left)
+{
+    left->next = co_local(co)->left;
+    co_local(co)->left = left;
+    co_at_end(co);
 }
 
 struct co_pool *co_pool_of(weir_loop *loop, const struct stack_options *options)
 {
-    if (loop->coroutines == NULL && co_pool_new(options, &loop->coroutines) == 0)
+    if (loop->coroutines == NULL && co_pool_new(options, &loop->coroutines) == 0) {
         loop->coroutines_stop = coroutines_stop;
+        loop->coroutines_trim = coroutines_trim;
+        co_pool_on_end(loop->coroutines, coroutine_ended, loop);
+    }
     return loop->coroutines;
+}
+
+void co_pump(weir_loop *loop)
+{
+    struct io_event event;
+    loop->io->ops->wait(loop->io, 5 * (int64_t)WEIR_MS);
+    while (loop->io->ops->next(loop->io, &event) != 0)
+        loop->hooks[IO_TOKEN_OWNER(event.token) % LOOP_OWNERS].event(loop, &event);
+    if (loop->cancels_owed)
+        loop_cancels_run(loop);
+    loop_ready_run(loop);
+}
+
+/* The first that a resumption is of use to. *firm: some others wait. */
+static struct co *first_loose(struct co_pool *pool, bool *firm)
+{
+    struct co *co = NULL;
+    *firm = false;
+    while ((co = co_next(pool, co)) != NULL && co_is_firm(co))
+        *firm = true;
+    return co;
 }
 
 void co_cancel_all(weir_loop *loop)
 {
     enum { ROUNDS = 1 << 20 };
-    bool former = loop->coroutines_ending;
+    bool former = loop->coroutines_ending, firm;
+    uint64_t until_ns = weir__clock_now_ns() + LIMIT_END_MS * WEIR_MS;
     loop->coroutines_ending = true;
-    struct co *co;
-    for (int i = 0; i < ROUNDS && (co = co_next(loop->coroutines, NULL)) != NULL; i++) {
-        if (co_resume(co, WEIR_ECANCELED) < 0)
+    loop_ready_run(loop);
+    for (int i = 0; i < ROUNDS; i++) {
+        struct co *co = first_loose(loop->coroutines, &firm);
+        if (co != NULL && co_resume(co, WEIR_ECANCELED) < 0)
             break;
+        if (co == NULL && !firm && list_empty(&loop->ready))
+            break;
+        if (co == NULL && firm) {
+            if (weir__clock_now_ns() > until_ns)
+                break;
+            co_pump(loop);
+        }
         loop_ready_run(loop);
     }
-    loop_ready_run(loop);
     loop->coroutines_ending = former;
-}
-
-struct sleeper {
-    weir_timer timer;
-    struct co *co;
-};
-
-static void sleeper_wake(weir_timer *timer, void *arg)
-{
-    struct sleeper *sleeper = arg;
-    co_resume(sleeper->co, 0);
-}
-
-int weir_sleep(weir_time until)
-{
-    weir_loop *loop = loop_current();
-    struct sleeper sleeper = {.co = co_current()};
-    if (loop == NULL || sleeper.co == NULL)
-        return WEIR_EMISUSE;
-    if (loop->coroutines_ending)
-        return WEIR_ECANCELED;
-    int result = weir_timer_start(&sleeper.timer, until, sleeper_wake, &sleeper);
-    if (result == 0)
-        result = (int)co_suspend();
-    weir_timer_cancel(&sleeper.timer);
-    return result;
 }

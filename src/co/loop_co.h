@@ -5,10 +5,34 @@
 #include "co/co.h"
 #include "loop/loop.h"
 
-/* The loop's pool, made with these sizes when it does not exist yet. NULL: out of memory. */
+/* The loop's pool, made with these sizes when it does not exist yet. NULL: out of memory, or no
+ * coroutines on this thread. */
 struct co_pool *co_pool_of(weir_loop *loop, const struct stack_options *options);
 /* Ends every wait on this loop with WEIR_ECANCELED until no coroutine is left (those that go on
- * waiting are answered at once). On the loop's stack. */
+ * waiting are answered at once; the firm ones get some time). On the loop's stack. */
 void co_cancel_all(weir_loop *loop);
+/* Lets the operations of a loop that ends go on for some milliseconds: for firm coroutines. */
+void co_pump(weir_loop *loop);
+
+/* What lies in a coroutine's room. */
+struct co_local {
+    struct loop_ready start; /* one that was spawned */
+    struct list given;       /* connections from which it received last; zeroed: none */
+    struct co_left *left;    /* memory of views whose connection is gone: given back at its end */
+};
+_Static_assert(sizeof(struct co_local) <= CO_ROOM_BYTES, "co_local is too large");
+
+/* Memory for received bytes: its first bytes are this. */
+struct co_left {
+    struct co_left *next;
+    size_t room;
+};
+
+static inline struct co_local *co_local(struct co *co)
+{
+    return co_room(co);
+}
+/* Gives memory (as memory_take gave it) to a coroutine: it goes back when that ends. */
+void co_leave(struct co *co, struct co_left *left);
 
 #endif

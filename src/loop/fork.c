@@ -146,6 +146,7 @@ void loop_forget(weir_loop *loop)
         loop->net_forked(loop);
     loop->coroutines = NULL;
     loop->coroutines_stop = NULL;
+    loop->coroutines_trim = NULL;
     loop->coroutines_ending = false;
     if (loop->io != NULL) {
         loop->io->ops = loop->living_ops;
@@ -159,4 +160,5 @@ void loop_forget(weir_loop *loop)
     memory_end(&loop->memory);
     memory_init(&loop->memory, loop->options.memory_max_bytes);
     list_init(&loop->ready);
+    list_init(&loop->later);
 }

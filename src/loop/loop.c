@@ -128,6 +128,7 @@ int weir__loop_new(weir_loop **out, const weir_loop_options *options, size_t siz
     loop_clock(loop);
     loop->hooks[0].event = nobodys_event;
     list_init(&loop->ready);
+    list_init(&loop->later);
     memory_init(&loop->memory, loop->options.memory_max_bytes);
     mpsc_init(&loop->posts, loop->options.posts_max, loop->options.posts_max_bytes);
     loop_timers_init(loop);
@@ -160,8 +161,10 @@ static bool loop_mine(weir_loop *loop)
 
 void loop_ready_run(weir_loop *loop)
 {
+    /* Coroutines that wake each other have no end: what is left waits for the next turn. */
+    enum { AT_MOST = 4096 };
     struct list *link;
-    while ((link = list_pop(&loop->ready)) != NULL) {
+    for (int i = 0; i < AT_MOST && (link = list_pop(&loop->ready)) != NULL; i++) {
         struct loop_ready *ready = weir_container(link, struct loop_ready, link);
         ready->run(loop, ready);
     }
@@ -180,7 +183,7 @@ static int64_t sleep_ns(weir_loop *loop, weir_time deadline)
     if (deadline < due)
         due = deadline;
     if (due <= loop->now_ns || (loop->net_busy != NULL && loop->net_busy(loop)) ||
-        !list_empty(&loop->ready) ||
+        !list_empty(&loop->ready) || !list_empty(&loop->later) ||
         atomic_load_explicit(&loop->signals_pending, memory_order_relaxed) != 0)
         return 0;
     if (due == WEIR_NEVER)
@@ -271,6 +274,7 @@ int weir_loop_turn(weir_loop *loop, weir_time deadline)
     if (atomic_load_explicit(&loop->posts.count, memory_order_relaxed) != 0)
         loop_mail_run(loop);
     loop_timers_run(loop);
+    list_splice(&loop->ready, &loop->later);
     loop_ready_run(loop);
     if (loop->net_turn != NULL)
         loop->net_turn(loop);
@@ -434,7 +438,7 @@ weir_time weir_loop_due(const weir_loop *loop)
     if (loop == NULL)
         return WEIR_NEVER;
     if ((loop->net_busy != NULL && loop->net_busy((weir_loop *)(uintptr_t)loop)) ||
-        !list_empty(&loop->ready))
+        !list_empty(&loop->ready) || !list_empty(&loop->later))
         return 0;
     return due_next(loop);
 }

@@ -66,6 +66,7 @@ struct weir_loop {
     struct loop_hooks hooks[LOOP_OWNERS];
     struct wheel wheel;
     struct list ready;                    /* struct loop_ready */
+    struct list later;                    /* those that become ready in the next turn */
     struct memory memory;                 /* chunks of output queues and held input */
     struct net *net;                      /* NULL until something listens or connects */
     void (*net_turn)(weir_loop *loop);    /* flushes and deferred work of net/, once a turn */
@@ -76,10 +77,11 @@ struct weir_loop {
     struct http_shared *http;             /* NULL until something is served */
     struct co_pool *coroutines;           /* NULL until one is needed */
     void (*coroutines_stop)(weir_loop *loop);
-    bool coroutines_ending;           /* every wait is canceled */
-    struct slab ops;                  /* struct loop_op */
-    struct loop_pending *timers_root; /* precise timers: a pairing heap */
-    struct list signals;              /* struct weir_watch of weir_signal */
+    bool (*coroutines_trim)(weir_loop *loop); /* true while there is more to give back */
+    bool coroutines_ending;                   /* every wait is canceled */
+    struct slab ops;                          /* struct loop_op */
+    struct loop_pending *timers_root;         /* precise timers: a pairing heap */
+    struct list signals;                      /* struct weir_watch of weir_signal */
     _Atomic uint64_t signals_pending;
     struct mpsc posts;
     _Atomic bool stopping;
@@ -215,7 +217,7 @@ void loop_signals_forked(void);
 void loop_signals_run(weir_loop *loop);
 void loop_signals_end(weir_loop *loop);
 
-/* Runs ready tasks until there are none; bounded by what handlers make. */
+/* Runs ready tasks until there are none, or some thousand have run. */
 void loop_ready_run(weir_loop *loop);
 static inline void loop_ready_add(weir_loop *loop, struct loop_ready *ready)
 {
@@ -223,6 +225,12 @@ static inline void loop_ready_add(weir_loop *loop, struct loop_ready *ready)
         list_init(&ready->link);
         list_push(&loop->ready, &ready->link);
     }
+}
+
+static inline void loop_later_add(weir_loop *loop, struct loop_ready *ready)
+{
+    list_init(&ready->link);
+    list_push(&loop->later, &ready->link);
 }
 
 #endif

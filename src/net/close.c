@@ -38,6 +38,8 @@ static void leave_consumer(weir_loop *loop, struct conn *c)
     conn_list_leave(loop->net, c);
     if ((conn_flags(c) & CONN_IN_CONSUMER) == 0)
         held_drop(loop, c);
+    if (c->service->consumer->left != NULL)
+        c->service->consumer->left(loop, c);
     if (c->busy != NULL && c->busy->piped.id != 0)
         pipe_closed(loop, c);
 }
@@ -74,6 +76,10 @@ void conn_close(weir_loop *loop, struct conn *c)
 {
     if (c->phase >= CONN_FLUSHING)
         return;
+    if ((conn_flags(c) & CONN_TORN) != 0) { /* a part must not look like the whole */
+        conn_fail(loop, c, WEIR_WHY_CLOSED, 0);
+        return;
+    }
     bool peer_first = (conn_flags(c) & CONN_END_TOLD) != 0;
     if ((conn_flags(c) & CONN_ERROR_HELD) != 0) /* nothing more will come */
         conn_flags(c) |= CONN_PEER_ENDED;

@@ -196,8 +196,20 @@ struct consumer {
     /* The server is being stopped: finish what is going on, then close. NULL: close in order now.
      */
     void (*drain_request)(weir_loop *loop, struct conn *c);
-    bool takes_any;    /* input takes every piece whole: nothing is ever left of it */
-    uint32_t hold_max; /* input that may be held; reading pauses beyond it */
+    /* These may be NULL: consumers that hand a connection to several hands need them. */
+    /* It is being closed, the cause is known: no more input comes, and no output is taken. May be
+     * called inside a verb. */
+    void (*left)(weir_loop *loop, struct conn *c);
+    /* A send has ended, whatever came of it; before the next one. */
+    void (*sent)(weir_loop *loop, struct conn *c);
+    /* All is over but close(): false: somebody still uses the connection, conn_dirty will be called
+     * when that has changed. */
+    bool (*ended)(weir_loop *loop, struct conn *c);
+    /* A listener of the service stops. */
+    void (*unlisten)(weir_loop *loop, struct service *service);
+    uint32_t record_bytes; /* of its own for each connection, zeroed: conn_record */
+    bool takes_any;        /* input takes every piece whole: nothing is ever left of it */
+    uint32_t hold_max;     /* input that may be held; reading pauses beyond it */
 };
 
 /* A service as the core uses it: a copy of the program's with defaults filled in, counted, because
@@ -209,15 +221,16 @@ struct service {
     void (*protocol_free)(void *protocol);
     struct object_pool sessions; /* .conn_size bytes each; of this loop */
     uint32_t filter_count;
-    uint32_t told_offset; /* of struct idle_told in a session */
-    bool idle_told;       /* sessions carry struct idle_told behind their bytes */
-    uint16_t unix_hint;   /* IO_FD_MAYBE_UNIX, when one of its addresses is a unix one; or 0 */
-    uint32_t conns;       /* living ones, on this loop */
-    uint32_t refs;        /* listeners + connections */
-    uint32_t refusing;    /* connections being told that there is no room */
-    uint32_t hold_max;    /* of the consumer; of frames: the largest */
-    struct list link;     /* in net.services */
-    uint64_t source_key;  /* config pointer of weir_connect's caller, to share the copy */
+    uint32_t told_offset;   /* of struct idle_told in a session */
+    uint32_t record_offset; /* of the consumer's record in it */
+    bool idle_told;         /* sessions carry struct idle_told behind their bytes */
+    uint16_t unix_hint;     /* IO_FD_MAYBE_UNIX, when one of its addresses is a unix one; or 0 */
+    uint32_t conns;         /* living ones, on this loop */
+    uint32_t refs;          /* listeners + connections */
+    uint32_t refusing;      /* connections being told that there is no room */
+    uint32_t hold_max;      /* of the consumer; of frames: the largest */
+    struct list link;       /* in net.services */
+    uint64_t source_key;    /* config pointer of weir_connect's caller, to share the copy */
     bool retired;
     struct {
         uint64_t accepted, refused_limit, closed;
@@ -260,6 +273,8 @@ struct net {
     struct loans *loans;
     struct net_counters counters;
     bool over_budget, stopping, draining, trimming, stuck;
+    bool drain_again;          /* somebody was left alone: he is to be asked again */
+    uint32_t straight_clients; /* connections that coroutines have made */
     uint32_t budget_checked_ms;
     uint32_t blocks_window; /* of the line for receive blocks, to be armed in a turn */
     uint64_t blocks_waits_seen;
@@ -378,6 +393,8 @@ void output_consume(weir_loop *loop, struct conn *c, struct output *out, uint64_
 /* Copies views of receive blocks, but for the first `skip` bytes, which are in flight. */
 int output_unblock(weir_loop *loop, struct output *out, uint64_t skip);
 void output_clear(weir_loop *loop, struct conn *c, struct output *out);
+/* Takes a lent segment out of the middle, as if it never was; its loan is forgotten. */
+void output_withdraw(weir_loop *loop, struct output *out, uint32_t at);
 void output_end(weir_loop *loop, struct output *out); /* gives its memory back; it is empty */
 /* Room for `size` bytes at the tail, to be written in place; output_wrote says how many were. */
 uint8_t *output_room(weir_loop *loop, struct conn *c, struct output *out, size_t size);
@@ -432,6 +449,8 @@ struct loans *loans_new(void);
 void loans_free(weir_loop *loop); /* gives everything back first */
 bool loans_owed(const struct loans *loans);
 void loan_done(weir_loop *loop, uint32_t index);
+/* Lent memory that is in no queue any more, and whose release is not wanted. */
+void loan_forget(weir_loop *loop, uint32_t index);
 void loans_run(weir_loop *loop); /* calls the release callbacks that are owed */
 
 /* filter.c */
@@ -460,6 +479,12 @@ struct service *service_new(struct net *net, const weir_service *config, size_t 
 void service_ref(struct service *service);
 void service_unref(weir_loop *loop, struct service *service);
 extern const struct consumer consumer_events, consumer_frames;
+/* Services with .on_conn or .straight. It stands on the floor above, which hooks itself in here. */
+extern const struct consumer consumer_straight;
+static inline void *conn_record(const struct conn *c)
+{
+    return (char *)c->session + c->service->record_offset;
+}
 
 /* listener.c */
 int listeners_init(struct net *net);
@@ -470,6 +495,8 @@ void listener_adopt(weir_loop *loop, struct service *service, int fd, bool direc
 void listeners_room(weir_loop *loop, struct service *service); /* a connection left: accept again */
 void listeners_unclosed(weir_loop *loop); /* closes what could not be closed before */
 void listeners_hold(weir_loop *loop);     /* accepting stops until listeners_room */
+/* The service of a listener of the current loop, or NULL when it is closed or another's. */
+struct service *listener_service(weir_listener handle, weir_loop **loop);
 void listener_event(weir_loop *loop, const struct io_event *event);
 void listener_timer(weir_loop *loop, struct wheel_node *node);
 struct io_fd *listener_find(weir_loop *loop, uint64_t token);

@@ -383,7 +383,8 @@ void conn_flush(weir_loop *loop, struct conn *c)
         if (c->phase == CONN_CLOSED) {
             /* A handler of this very flush may have put it back into the list of those to be
              * flushed: it ends when it is met there. */
-            if ((conn_flags(c) & CONN_DIRTY) == 0)
+            if ((conn_flags(c) & CONN_DIRTY) == 0 &&
+                (c->service->consumer->ended == NULL || c->service->consumer->ended(loop, c)))
                 conn_end(loop, c);
             return;
         }
@@ -395,12 +396,13 @@ void conn_flush(weir_loop *loop, struct conn *c)
     }
 }
 
-void conn_event_sent(weir_loop *loop, struct conn *c, const struct io_event *event)
+static void sent_event(weir_loop *loop, struct conn *c, const struct io_event *event)
 {
     uint32_t asked = c->busy->inflight_bytes;
     int result = event->result;
-    if ((event->flags & IO_NOTICE) != 0)
-        return;
+    /* Canceled for somebody who withdraws what he sent: the rest is sent again. */
+    if ((conn_flags(c) & CONN_SEND_CANCELED) != 0 && result == -ECANCELED)
+        result = -EAGAIN;
     conn_flags(c) &= ~(uint32_t)(CONN_SENDING | CONN_BLOCKED | CONN_SEND_CANCELED);
     c->busy->inflight_bytes = 0;
     conn_dirty(loop, c);
@@ -414,4 +416,13 @@ void conn_event_sent(weir_loop *loop, struct conn *c, const struct io_event *eve
     if (result == 0) /* a readiness back end: room again */
         return;
     send_result(loop, c, result, asked);
+}
+
+void conn_event_sent(weir_loop *loop, struct conn *c, const struct io_event *event)
+{
+    if ((event->flags & IO_NOTICE) != 0)
+        return;
+    sent_event(loop, c, event);
+    if (c->service->consumer->sent != NULL && c->phase <= CONN_FLUSHING)
+        c->service->consumer->sent(loop, c);
 }

@@ -148,6 +148,12 @@ int weir__listen(weir_listener *out, const weir_service *config, size_t size)
     return result;
 }
 
+struct service *listener_service(weir_listener handle, weir_loop **loop)
+{
+    struct listener *l = listener_get(handle, loop);
+    return l != NULL && !l->stopping ? l->service : NULL;
+}
+
 int weir_listener_address(weir_listener handle, weir_address *out)
 {
     weir_loop *loop;

@@ -428,6 +428,8 @@ void listener_stop(weir_loop *loop, struct listener *l)
     if (l->closing || (l->stopping && !loop->net->stopping))
         return;
     l->stopping = true;
+    if (l->service->consumer->unlisten != NULL)
+        l->service->consumer->unlisten(loop, l->service);
     bool refused = !loop->net->stopping && weir__socket_refuse(l->fd.fd, &l->address) == 0;
     if (!refused || !loop->net->draining) {
         listener_close(loop, l);

@@ -75,6 +75,13 @@ void loan_done(weir_loop *loop, uint32_t index)
     loans->last_owed = index + 1;
 }
 
+void loan_forget(weir_loop *loop, uint32_t index)
+{
+    struct loans *loans = loop->net->loans;
+    WEIR_ASSERT(index < loans->count && loans->loans[index].living && !loans->loans[index].owed);
+    loan_give(loans, index);
+}
+
 void loans_run(weir_loop *loop)
 {
     struct loans *loans = loop->net->loans;

@@ -51,6 +51,8 @@ static void net_trim(weir_timer *timer, void *arg)
         if (service->config.protocol != NULL && service->config.protocol->trim != NULL)
             more |= service->config.protocol->trim(service->protocol);
     }
+    if (loop->coroutines_trim != NULL)
+        more |= loop->coroutines_trim(loop);
     weir__alloc_trim();
     net->trimming = more;
     if (more)
@@ -109,7 +111,7 @@ bool net_end(weir_loop *loop)
 {
     struct net *net = loop->net;
     uint64_t until_ns = weir__clock_now_ns() + LIMIT_END_MS * WEIR_MS;
-    net->stopping = true;
+    net->stopping = loop->coroutines_ending = true; /* no timer comes any more */
     weir_timer_cancel(&net->trim_timer);
     connect_waits_end(net);
     listeners_stop(loop);

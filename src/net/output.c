@@ -197,6 +197,18 @@ void output_clear(weir_loop *loop, struct conn *c, struct output *out)
         output_pop(loop, c, out);
 }
 
+void output_withdraw(weir_loop *loop, struct output *out, uint32_t at)
+{
+    struct segment *s = &out->segments[out->head + at];
+    WEIR_ASSERT(at < out->count && s->kind == SEGMENT_LENT);
+    loan_forget(loop, s->index);
+    out->unsent_bytes -= s->size;
+    out->count--;
+    memmove(s, s + 1, (out->count - at) * sizeof *s);
+    if (out->count == 0)
+        out->head = 0;
+}
+
 /* The place for `size` more bytes behind the last chunk's, or NULL when they do not fit there. */
 static uint8_t *tail_room(struct output *out, size_t size)
 {

@@ -76,6 +76,9 @@ int weir_pipe(weir_conn a, weir_conn b)
         result = conn_get(b, &loop, &second);
     if (result < 0)
         return result;
+    if (first->service->consumer == &consumer_straight ||
+        second->service->consumer == &consumer_straight)
+        return WEIR_ENOTSUP; /* what their coroutine has not read would be lost */
     if (first == second || first->phase != CONN_OPEN || second->phase != CONN_OPEN)
         return WEIR_EMISUSE;
     struct busy *x = conn_busy(loop->net, first), *y = conn_busy(loop->net, second);

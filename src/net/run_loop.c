@@ -45,10 +45,15 @@ static void acceptor_done(struct run_loop *rl)
     drain_tell(run, 1);
 }
 
+static void drain_each(weir_loop *loop, struct conn *c, void *arg)
+{
+    conn_drain(loop, c);
+}
+
 static void check_drained(weir_timer *timer, void *arg)
 {
     struct run_loop *rl = arg;
-    const struct net *net = rl->loop->net;
+    struct net *net = rl->loop->net;
     if (net == NULL || net->listeners.used == 0)
         acceptor_done(rl);
     /* The first loop goes last: it is the one that hears of a second signal. */
@@ -57,6 +62,10 @@ static void check_drained(weir_timer *timer, void *arg)
                  (net->conns.used == 0 && net->listeners.used == 0 && net->dgrams.used == 0))) {
         weir_loop_stop(rl->loop);
         return;
+    }
+    if (net != NULL && net->drain_again) {
+        net->drain_again = false;
+        conn_each(net, drain_each, NULL);
     }
     weir_timer_start(timer, weir_after(DRAIN_CHECK_MS * WEIR_MS), check_drained, rl);
 }
@@ -70,11 +79,6 @@ static void drain_over(weir_timer *timer, void *arg)
                   "loop %u: %u connections did not finish within %u ms and are aborted", rl->index,
                   rl->loop->net->conns.used, rl->run->options.drain_ms);
     weir_loop_stop(rl->loop);
-}
-
-static void drain_each(weir_loop *loop, struct conn *c, void *arg)
-{
-    conn_drain(loop, c);
 }
 
 static void drain_begin(weir_task *task, void *arg)

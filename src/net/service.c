@@ -50,6 +50,16 @@ static int check(const weir_service *config, uint32_t block_bytes)
             config->hard_cap_bytes, config->soft_mark_bytes, block_bytes);
         return WEIR_EINVALID;
     }
+    if (config->on_conn != NULL || config->straight) { /* a connection has one consumer */
+        bool others = config->on_data != NULL || config->on_frame != NULL ||
+                      config->on_end != NULL || config->on_drain != NULL ||
+                      config->protocol != NULL;
+        if (others)
+            weir__log(WEIR_LOG_ERROR, WEIR_EINVALID, 0,
+                      "a service with .on_conn or .straight takes no handler of input beside it");
+        if (others)
+            return WEIR_EINVALID;
+    }
     if (config->frame.kind != 0) {
         int result = weir_frame_check(&config->frame);
         if (result < 0) {
@@ -92,6 +102,8 @@ struct service *service_new(struct net *net, const weir_service *config, size_t 
     }
     config = &service->config;
     service->consumer = config->frame.kind != 0 ? &consumer_frames : &consumer_events;
+    if (config->on_conn != NULL || config->straight)
+        service->consumer = &consumer_straight;
     service->idle_told = config->reader_idle_ms != WEIR_OFF || config->writer_idle_ms != WEIR_OFF ||
                          config->both_idle_ms != WEIR_OFF;
     if (config->protocol != NULL)
@@ -104,6 +116,8 @@ struct service *service_new(struct net *net, const weir_service *config, size_t 
     service->told_offset = (uint32_t)session_size;
     if (service->idle_told)
         session_size += (sizeof(struct idle_told) + 7u) & ~(size_t)7;
+    service->record_offset = (uint32_t)session_size;
+    session_size += (service->consumer->record_bytes + 7) & ~(size_t)7;
     object_pool_init(&service->sessions, session_size);
     if (config->listen != NULL && strcasestr(config->listen, "unix:") != NULL)
         service->unix_hint = IO_FD_MAYBE_UNIX;

@@ -4,6 +4,8 @@
 #include "app/http/server.h"
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "base/clock.h"
+#include "co/loop_co.h"
 
 enum { GENERATION_LAST = (1 << SLAB_GENERATION_BITS) - 1 };
 
@@ -328,7 +330,7 @@ void exchange_abandon(struct exchange *x)
         body_tell_end(x, WEIR_EGONE);
     if (x->waits != WAIT_NONE)
         exchange_wake(x, WEIR_EGONE);
-    else if (x->handler_running && x->detached)
+    else if (x->handler_running && x->detached && !co_is_firm(x->task))
         co_resume(x->task, WEIR_EGONE); /* it waits for something else than its client */
     else if (!x->handler_running)
         exchange_give(x);
@@ -339,12 +341,18 @@ void exchange_cancel_all(struct http_server *server)
 {
     enum { ROUNDS = 1 << 20 };
     weir_loop *loop = server->loop;
+    uint64_t until_ns = weir__clock_now_ns() + LIMIT_END_MS * WEIR_MS;
     for (int i = 0; i < ROUNDS && !list_empty(&server->waiting); i++) {
         struct exchange *x = weir_container(server->waiting.next, struct exchange, waiting);
         bool former = loop->coroutines_ending;
         loop->coroutines_ending = true; /* those that wait again are answered at once */
-        if (x->handler_running && co_resume(x->task, WEIR_ECANCELED) < 0)
+        if (x->handler_running && co_is_firm(x->task)) { /* its worker cannot be called back */
+            if (weir__clock_now_ns() > until_ns)
+                i = ROUNDS;
+            co_pump(loop);
+        } else if (x->handler_running && co_resume(x->task, WEIR_ECANCELED) < 0) {
             i = ROUNDS;
+        }
         loop->coroutines_ending = former;
         exchange_step(x); /* its client is gone: it is over, when its handler is */
     }

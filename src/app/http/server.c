@@ -405,16 +405,11 @@ static int http_start(weir_loop *loop, struct service *service, void *app)
     return result;
 }
 
-/* Stacks and rooms of a burst go back bit by bit. */
+/* Rooms of a burst go back bit by bit. */
 static bool http_trim(void *protocol)
 {
-    enum { STACKS_A_TIME = 1024, STACKS_KEPT = 16 };
     struct http_server *server = protocol;
-    struct co_stats stats;
-    bool more = object_pool_trim(&server->shared->rooms);
-    co_pool_shrink(server->coroutines, STACKS_A_TIME);
-    co_pool_stats(server->coroutines, &stats);
-    return more || stats.stacks.warm > STACKS_KEPT;
+    return object_pool_trim(&server->shared->rooms);
 }
 
 const struct weir_protocol http_protocol = {

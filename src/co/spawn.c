@@ -1,0 +1,65 @@
+/* Coroutines of programs, and what they may wait for beside connections. */
+#include <weir/co.h>
+#include <weir/error.h>
+
+#include "co/wait.h"
+#include "net/conn.h"
+
+static void spawned_start(weir_loop *loop, struct loop_ready *ready)
+{
+    struct co_local *local = weir_container(ready, struct co_local, start);
+    co_start(co_of_room(local));
+    if (loop->net != NULL)
+        net_trim_later(loop);
+}
+
+int weir_spawn(weir_co_fn *fn, void *arg)
+{
+    weir_loop *loop = loop_current();
+    struct co *co;
+    if (loop == NULL)
+        return loop_none();
+    if (fn == NULL)
+        return WEIR_EINVALID;
+    struct co_pool *pool = co_pool_of(loop, NULL);
+    if (pool == NULL)
+        return WEIR_ENOMEM;
+    int result = co_new(pool, fn, arg, &co);
+    if (result < 0)
+        return result;
+    struct co_local *local = co_local(co);
+    *local = (struct co_local){.start.run = spawned_start};
+    loop_ready_add(loop, &local->start);
+    return 0;
+}
+
+int weir_sleep(weir_time until)
+{
+    struct co_wait wait = {.co = NULL};
+    int result = co_wait(&wait, until);
+    return result == WEIR_ETIMEDOUT ? 0 : result;
+}
+
+int weir_yield(void)
+{
+    return co_wait_turn();
+}
+
+static void fd_ready(weir_watch *watch, int events, void *arg)
+{
+    co_wake(arg, events);
+}
+
+int weir_wait_fd(int fd, int events, weir_time deadline)
+{
+    struct co_wait wait = {.co = NULL};
+    weir_watch watch = {{0}};
+    int result = co_wait_possible();
+    if (result == 0)
+        result = weir_poll(&watch, fd, events, fd_ready, &wait);
+    if (result < 0)
+        return result;
+    result = co_wait(&wait, deadline);
+    weir_watch_cancel(&watch);
+    return result;
+}
