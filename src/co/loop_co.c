@@ -31,6 +31,7 @@ static void coroutine_ended(struct co *co, void *arg)
     weir_loop *loop = arg;
     struct co_left *left = co_local(co)->left;
     co_local(co)->left = NULL;
+    co_local(co)->told = 0;
     if (co_local(co)->given.next != NULL)
         receive_forget(&co_local(co)->given);
     while (left != NULL) {
@@ -38,6 +39,16 @@ static void coroutine_ended(struct co *co, void *arg)
         memory_give(&loop->memory, left, left->room);
         left = next;
     }
+}
+
+void co_tell(struct co *co, int error)
+{
+    if (!co_is_firm(co)) {
+        co_resume(co, error);
+        return;
+    }
+    co_local(co)->told = error;
+    co_at_end(co);
 }
 
 void co_leave(struct co *co, struct co_left *left)

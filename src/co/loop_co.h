@@ -19,6 +19,7 @@ struct co_local {
     struct loop_ready start; /* one that was spawned */
     struct list given;       /* connections from which it received last; zeroed: none */
     struct co_left *left;    /* memory of views whose connection is gone: given back at its end */
+    int told;                /* what its next wait returns at once; 0: nothing */
 };
 _Static_assert(sizeof(struct co_local) <= CO_ROOM_BYTES, "co_local is too large");
 
@@ -32,6 +33,9 @@ static inline struct co_local *co_local(struct co *co)
 {
     return co_room(co);
 }
+/* Cuts the wait of a suspended coroutine short with an error: now, or the next one when this one is
+ * firm. On the loop's stack. */
+void co_tell(struct co *co, int error);
 /* Gives memory (as memory_take gave it) to a coroutine: it goes back when that ends. */
 void co_leave(struct co *co, struct co_left *left);
 

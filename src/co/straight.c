@@ -23,12 +23,17 @@ int straight_get(weir_conn handle, weir_loop **loop, struct conn **c)
 
 void straight_enter(struct conn *c)
 {
-    straight_of(c)->users++;
+    struct straight *s = straight_of(c);
+    s->users++;
+    s->inside |= s->task != NULL && co_current() == s->task;
 }
 
 void straight_leave(weir_loop *loop, struct conn *c)
 {
-    straight_of(c)->users--;
+    struct straight *s = straight_of(c);
+    s->users--;
+    if (co_current() == s->task)
+        s->inside = false;
     if (c->phase == CONN_CLOSED)
         conn_dirty(loop, c);
 }
@@ -90,8 +95,8 @@ static void task_start(weir_loop *loop, struct straight *s)
 /* It may wait for something else than its connection: once it is told. */
 static void task_tell(struct straight *s)
 {
-    if (s->task != NULL && s->users == 0 && !co_is_firm(s->task))
-        co_resume(s->task, WEIR_EGONE);
+    if (s->task != NULL && !s->inside) /* there it hears it anyway */
+        co_tell(s->task, WEIR_EGONE);
 }
 
 static void task_ready(weir_loop *loop, struct loop_ready *ready)

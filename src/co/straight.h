@@ -29,6 +29,7 @@ struct straight {
     bool opened;      /* the lists are made */
     bool peer_ended;
     bool starting; /* the task is to be started */
+    bool inside;   /* the task is within a verb on this connection */
     bool told;     /* the task was told that its connection is gone */
     bool draining; /* closes as soon as somebody waits for more */
 };

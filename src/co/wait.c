@@ -35,7 +35,12 @@ int co_wait_possible(void)
         return loop_none();
     if (co_current() == NULL)
         return WEIR_EMISUSE;
-    return loop->coroutines_ending ? WEIR_ECANCELED : 0;
+    if (loop->coroutines_ending)
+        return WEIR_ECANCELED;
+    struct co_local *local = co_local(co_current());
+    int told = local->told;
+    local->told = 0;
+    return told;
 }
 
 /* Whoever resumed it: the wait is not ready any more. */

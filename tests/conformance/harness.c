@@ -419,6 +419,11 @@ struct side *side_new(struct world *w)
 static void side_handlers(struct side *s)
 {
     s->service.on_end = s->end != NULL ? on_end : NULL;
+    if (s->service.on_conn == NULL && !s->service.straight)
+        return;
+    s->service.on_data = NULL; /* a coroutine receives in their place */
+    s->service.on_frame = NULL;
+    s->service.on_drain = NULL;
 }
 
 void side_listen(struct side *s, const char *url)

@@ -330,8 +330,8 @@ void exchange_abandon(struct exchange *x)
         body_tell_end(x, WEIR_EGONE);
     if (x->waits != WAIT_NONE)
         exchange_wake(x, WEIR_EGONE);
-    else if (x->handler_running && x->detached && !co_is_firm(x->task))
-        co_resume(x->task, WEIR_EGONE); /* it waits for something else than its client */
+    else if (x->handler_running && x->detached)
+        co_tell(x->task, WEIR_EGONE); /* it waits for something else than its client */
     else if (!x->handler_running)
         exchange_give(x);
 }
