@@ -51,13 +51,14 @@ void acceptance_end(weir_loop *loop, struct service *service)
 int weir_accept(weir_listener listener, weir_conn *out, weir_time deadline)
 {
     weir_loop *loop = loop_current();
+    if (out != NULL)
+        out->id = 0;
     int result = co_wait_possible();
     if (result < 0)
         return result;
     struct service *service = listener_service(listener, &loop);
     if (out == NULL)
         return WEIR_EINVALID;
-    out->id = 0;
     if (service == NULL)
         return WEIR_EGONE;
     if (service->consumer != &consumer_straight || service->config.on_conn != NULL)
@@ -90,12 +91,13 @@ int weir__connect_wait(weir_conn *out, const char *url, const weir_service *serv
     weir_loop *loop;
     struct conn *c;
     weir_conn conn;
+    if (out != NULL)
+        out->id = 0;
     int result = co_wait_possible();
     if (result < 0)
         return result;
     if (out == NULL || (service != NULL && (!service->straight || service->on_conn != NULL)))
         return WEIR_EINVALID;
-    out->id = 0;
     if (service == NULL)
         result = weir_connect(&conn, url, &plain, NULL);
     else

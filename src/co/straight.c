@@ -247,4 +247,5 @@ const struct consumer consumer_straight = {
     .ended = straight_ended,
     .unlisten = straight_unlisten,
     .record_bytes = sizeof(struct straight),
+    .paces_itself = true,
 };

@@ -208,8 +208,11 @@ struct consumer {
     /* A listener of the service stops. */
     void (*unlisten)(weir_loop *loop, struct service *service);
     uint32_t record_bytes; /* of its own for each connection, zeroed: conn_record */
-    bool takes_any;        /* input takes every piece whole: nothing is ever left of it */
-    uint32_t hold_max;     /* input that may be held; reading pauses beyond it */
+    /* Senders wait for their own bytes: output that weir does not hold pauses no reader, who may be
+     * the one that the peer waits for. */
+    bool paces_itself;
+    bool takes_any;    /* input takes every piece whole: nothing is ever left of it */
+    uint32_t hold_max; /* input that may be held; reading pauses beyond it */
 };
 
 /* A service as the core uses it: a copy of the program's with defaults filled in, counted, because

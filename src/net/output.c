@@ -155,6 +155,8 @@ enum output_level conn_output_level(struct conn *c)
         bytes += filters_held(c);
         count += filters_top(c)->count;
     }
+    if (c->service->consumer->paces_itself)
+        bytes = c->queued_bytes;
     if (bytes > mark_bytes || count > LIMIT_SEGMENTS_MAX / 2)
         return OUTPUT_HIGH;
     return bytes > mark_bytes / 2 || count > LIMIT_SEGMENTS_MAX / 4 ? OUTPUT_BETWEEN : OUTPUT_LOW;

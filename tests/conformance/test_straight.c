@@ -1,74 +1,11 @@
-/* Straight-line code through real sockets: what K3 to K10 mean for coroutines. Those of K4 and K8
- * are the most of it: a wait that ends takes nothing with it, and a view stays. */
+/* Straight-line code through real sockets, K4 and K5: a wait that ends takes nothing with it. */
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <stdlib.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "conformance/harness.h"
-#include "loop/loop.h"
-#include "net/conn.h"
-
-/* In a coroutine no check may leave by a jump. */
-#define CHECK(w, condition)                                     \
-    do {                                                        \
-        if (!(condition))                                       \
-            world_broke((w), "line %d: " #condition, __LINE__); \
-    } while (0)
-
-enum { LARGE = 3 << 20 };
-
-static struct world *w;
-static struct side *s;
-static int ended, step;
-static int results[16];
-static weir_conn conns[4];
-
-static void begin(void (*on_conn)(weir_conn conn, void *session))
-{
-    w = world_open(NULL);
-    s = side_new(w);
-    s->service.on_conn = on_conn;
-    s->service.straight = on_conn == NULL;
-    ended = step = 0;
-    memset(results, 0, sizeof results);
-    memset(conns, 0, sizeof conns);
-}
-
-static void spawn(weir_co_fn *fn, void *arg)
-{
-    assert_int_equal(V(w, weir_spawn(fn, arg)), 0);
-}
-
-static bool text_is(weir_view view, const char *text)
-{
-    return view.size == strlen(text) && memcmp(view.data, text, view.size) == 0;
-}
-
-static weir_time soon(unsigned ms)
-{
-    return weir_after(ms * slowness() * WEIR_MS);
-}
+#include "conformance/straight.h"
 
 /* --- K4, K5: what is sent comes back, in order, to the end -------------------------------------
  */
-
-static void echo(weir_conn c, void *session)
-{
-    weir_view in;
-    int result;
-    while ((result = weir_recv(c, &in, weir_after(30 * WEIR_S))) > 0) {
-        CHECK(w, result == (int)in.size);
-        result = weir_send_all(c, in, weir_after(30 * WEIR_S));
-        if (result < 0)
-            break;
-    }
-    results[0] = result;
-    CHECK(w, weir_conn_alive(c) || result < 0);
-    ended++;
-}
 
 static void k04_echo_in_a_coroutine(void **state)
 {
@@ -209,7 +146,6 @@ static void waiters_are_resumed(void (*end)(struct peer *p))
 {
     begin(sleeper);
     s->service.socket.send_buffer_bytes = 8192;
-    s->service.read_on = WEIR_READ_ALWAYS;
     side_listen(s, NULL);
     struct peer *p = peer_connect_small(s, 8192, 0);
     p->reads = false;
@@ -303,7 +239,6 @@ static void k04_a_send_withdrawn_before_its_first_byte(void **state)
 {
     begin(two_senders);
     s->service.socket.send_buffer_bytes = 8192;
-    s->service.read_on = WEIR_READ_ALWAYS;
     large = malloc(LARGE);
     pattern_fill(large, 0, LARGE);
     side_listen(s, NULL);
@@ -345,7 +280,6 @@ static void k04_a_torn_stream_takes_nothing_but_close(void **state)
 {
     begin(torn);
     s->service.socket.send_buffer_bytes = 8192;
-    s->service.read_on = WEIR_READ_ALWAYS;
     side_listen(s, NULL);
     struct peer *p = peer_connect_small(s, 8192, 0);
     p->reads = false;
@@ -368,7 +302,6 @@ static void k04_a_torn_stream_is_torn_for_all(void **state)
 {
     begin(two_senders);
     s->service.socket.send_buffer_bytes = 8192;
-    s->service.read_on = WEIR_READ_ALWAYS;
     s->service.write_ms = 100 * slowness();
     large = malloc(LARGE);
     pattern_fill(large, 0, LARGE);
@@ -384,458 +317,55 @@ static void k04_a_torn_stream_is_torn_for_all(void **state)
     world_end(w);
 }
 
-/* --- K8: views ---------------------------------------------------------------------------------
+/* --- K6: a send that waits keeps nobody from receiving ------------------------------------------
  */
 
-static void keeps_its_view(weir_conn c, void *session)
+static void sends_all(void *arg)
 {
-    weir_view in;
-    CHECK(w, weir_recv(c, &in, WEIR_NEVER) == 5);
-    bool first = text_is(in, "first");
-    step++;
-    while (step < 3)
-        weir_yield();
-    CHECK(w, text_is(in, first ? "first" : "other"));
-    CHECK(w, weir_recv(c, &in, WEIR_NEVER) > 0);
-    CHECK(w, ((const char *)in.data)[0] == (first ? 's' : 'x'));
+    results[0] = weir_send_all(conns[0], weir_bytes(large, LARGE), weir_after(60 * WEIR_S));
     ended++;
 }
 
-static void k08_a_view_stays_until_the_next_receive(void **state)
-{
-    begin(keeps_its_view);
-    side_listen(s, NULL);
-    struct peer *p = peer_connect(s), *other = peer_connect(s);
-    peer_say(p, "first", 5);
-    peer_say(other, "other", 5);
-    UNTIL(w, step == 2);
-    for (int i = 0; i < 50; i++) { /* receive blocks are used again and again */
-        peer_say(p, "second", 6);
-        peer_say(other, "xxxxx", 5);
-        world_turn(w);
-    }
-    step = 3;
-    UNTIL(w, ended == 2);
-    world_end(w);
-}
-
-static void takes_and_keeps(void *arg)
-{
-    weir_view in = {0};
-    CHECK(w, weir_accept(s->listener, &conns[0], WEIR_NEVER) == 0);
-    CHECK(w, weir_recv(conns[0], &in, WEIR_NEVER) == 5);
-    step = 1;
-    while (step == 1)
-        weir_yield();
-    CHECK(w, text_is(in, "still")); /* though the connection is gone */
-    CHECK(w, weir_recv(conns[0], &in, 0) == WEIR_EGONE);
-    ended++;
-}
-
-static void k08_a_view_outlives_its_connection(void **state)
-{
-    begin(NULL);
-    side_listen(s, NULL);
-    spawn(takes_and_keeps, NULL);
-    struct peer *p = peer_connect(s);
-    peer_say(p, "still", 5);
-    UNTIL(w, step == 1);
-    peer_reset(p);
-    UNTIL(w, p->rec->closes == 1);
-    step = 2;
-    UNTIL(w, ended == 1);
-    world_turn(w);
-    assert_int_equal(world_memory(w), 0);
-    world_end(w);
-}
-
-/* --- K6: what nobody receives stays with the peer ----------------------------------------------
- */
-
-static void looks_late(weir_conn c, void *session)
+static void sends_and_receives(weir_conn c, void *session)
 {
     weir_view in;
     uint64_t total = 0;
-    while (step == 0)
-        weir_yield();
-    while (weir_recv(c, &in, WEIR_NEVER) > 0) {
-        CHECK(w, pattern_is(in.data, total, in.size));
-        total += in.size;
-    }
-    CHECK(w, total == LARGE * 4);
-    ended++;
-}
-
-static void k06_what_nobody_receives_is_not_read(void **state)
-{
-    begin(looks_late);
-    side_listen(s, NULL);
-    struct peer *p = peer_connect_small(s, 0, 16384);
-    p->to_send = LARGE * 4;
-    p->finish = true;
-    world_run_ms(w, 50);
-    assert_true(world_memory(w) <= (4 << 20));
-    step = 1;
-    UNTIL(w, ended == 1);
-    world_end(w);
-}
-
-/* --- K7: idle time counts while somebody waits to receive ---------------------------------------
- */
-
-static void works_then_waits(weir_conn c, void *session)
-{
-    weir_view in;
-    CHECK(w, weir_recv(c, &in, WEIR_NEVER) == 1);
-    CHECK(w, weir_sleep(weir_after(150 * WEIR_MS)) == 0);
-    step = 1;
-    results[0] = weir_recv(c, &in, WEIR_NEVER);
-    ended++;
-}
-
-static void k07_idle_is_who_is_waited_for(void **state)
-{
-    begin(works_then_waits);
-    s->service.idle_ms = 60;
-    side_listen(s, NULL);
-    struct peer *p = peer_connect(s);
-    peer_say(p, "x", 1);
-    UNTIL(w, step == 1);
-    assert_int_equal(p->rec->closes, 0);
-    uint64_t from_ns = now_ns();
-    UNTIL(w, p->rec->closes == 1);
-    assert_true(now_ns() - from_ns >= 50 * WEIR_MS);
-    assert_int_equal(results[0], WEIR_EGONE);
-    assert_int_equal(p->rec->end.deadline, WEIR_DEADLINE_IDLE);
-    world_end(w);
-}
-
-/* --- frames ------------------------------------------------------------------------------------
- */
-
-static void lines(weir_conn c, void *session)
-{
-    weir_view line;
-    CHECK(w, weir_recv_frame(c, &line, WEIR_NEVER) == 1);
-    CHECK(w, text_is(line, "one"));
-    CHECK(w, weir_recv_frame(c, &line, WEIR_NEVER) == 1);
-    CHECK(w, line.size == 0);
-    CHECK(w, weir_recv_frame(c, &line, WEIR_NEVER) == 1);
-    CHECK(w, text_is(line, "three"));
-    results[0] = weir_recv_frame(c, &line, WEIR_NEVER);
-    ended++;
-}
-
-static void frames_of(const char *last, int result)
-{
-    begin(lines);
-    s->service.frame = weir_frame_line(16);
-    side_listen(s, NULL);
-    struct peer *p = peer_connect(s);
-    peer_say(p, "one\r\n\nth", 8);
-    world_run_ms(w, 5);
-    peer_say(p, "ree\n", 4);
-    if (last[0] != 0)
-        peer_say(p, last, strlen(last));
-    shutdown(p->fd, SHUT_WR);
-    UNTIL(w, ended == 1);
-    assert_int_equal(results[0], result);
-    world_end(w);
-}
-
-static void frames_in_a_coroutine(void **state)
-{
-    frames_of("", 0);
-    frames_of("cut", WEIR_EPROTO);
-    frames_of("this one is longer than sixteen\n", WEIR_ETOOBIG);
-}
-
-/* --- accepting and connecting ------------------------------------------------------------------
- */
-
-static void accepts(void *arg)
-{
-    weir_view in;
-    CHECK(w, weir_accept(s->listener, &conns[0], soon(5)) == WEIR_ETIMEDOUT);
-    step = 1;
-    CHECK(w, weir_accept(s->listener, &conns[0], WEIR_NEVER) == 0);
-    CHECK(w, weir_recv(conns[0], &in, WEIR_NEVER) == 4);
-    CHECK(w, weir_send_all(conns[0], in, WEIR_NEVER) == 0);
-    CHECK(w, weir_recv(conns[0], &in, WEIR_NEVER) == 0);
-    CHECK(w, weir_close(conns[0]) == 0);
-    CHECK(w, weir_recv(conns[0], &in, WEIR_NEVER) == WEIR_EGONE);
-    results[0] = weir_accept(s->listener, &conns[1], WEIR_NEVER);
-    ended++;
-}
-
-static char url[WEIR_ADDRESS_TEXT_MAX];
-
-static void connects(void *arg)
-{
-    weir_view in;
-    weir_conn c;
-    CHECK(w, weir_connect_wait(&c, url, NULL, weir_after(30 * WEIR_S)) == 0);
-    CHECK(w, weir_send_all(c, weir_str("ping"), WEIR_NEVER) == 0);
-    CHECK(w, weir_finish(c) == 0);
-    CHECK(w, weir_recv_exact(c, &in, 4, WEIR_NEVER) == 4);
-    CHECK(w, text_is(in, "ping"));
-    CHECK(w, weir_recv(c, &in, WEIR_NEVER) == 0);
-    weir_close(c);
-    CHECK(w, weir_connect_wait(&c, "tcp://127.0.0.1:1", NULL, WEIR_NEVER) == -ECONNREFUSED);
-    CHECK(w, weir_connect_wait(&c, "nonsense", NULL, WEIR_NEVER) == WEIR_EADDRESS);
-    CHECK(w, weir_connect_wait(&c, url, &s->service, 0) == WEIR_ETIMEDOUT);
-    ended++;
-}
-
-static void k04_accept_and_connect(void **state)
-{
-    begin(NULL);
-    s->early_close_fine = true;
-    side_listen(s, NULL);
-    snprintf(url, sizeof url, "%s", side_url(s));
-    spawn(accepts, NULL);
-    UNTIL(w, step == 1);
-    spawn(connects, NULL);
-    UNTIL(w, ended == 1);
-    assert_int_equal(V(w, weir_listener_close(s->listener)), 0);
-    UNTIL(w, ended == 2);
-    assert_int_equal(results[0], WEIR_EGONE);
-    UNTIL(w, s->opened == 0);
-    world_end(w);
-}
-
-/* A listener's queue that takes nobody: the connect does not come to an end by itself. */
-static void connects_in_vain(void *arg)
-{
-    weir_conn c;
-    results[0] = weir_connect_wait(&c, url, NULL, soon(30));
-    CHECK(w, c.id == 0);
-    ended++;
-}
-
-static void k04_a_connect_is_given_up(void **state)
-{
-    begin(NULL);
-    int fd = raw_listener(0, url, sizeof url);
-    struct sockaddr_storage address;
-    socklen_t size = sizeof address;
-    int fillers[4];
-    getsockname(fd, (struct sockaddr *)&address, &size);
-    for (int i = 0; i < 4; i++) {
-        fillers[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        connect(fillers[i], (struct sockaddr *)&address, size);
-    }
-    spawn(connects_in_vain, NULL);
-    UNTIL(w, ended == 1);
-    assert_int_equal(results[0], WEIR_ETIMEDOUT);
-    for (int i = 0; i < 4; i++)
-        close(fillers[i]);
-    close(fd);
-    world_end(w);
-}
-
-/* --- descriptors, workers, files ---------------------------------------------------------------
- */
-
-static _Atomic int begun;
-
-static void blocks(void *arg)
-{
-    begun++;
-    usleep(20000);
-    *(int *)arg = 42;
-}
-
-static void waits_for_others(void *arg)
-{
-    int fds[2], answer = 0;
-    char path[] = "/tmp/weir-straight-XXXXXX", bytes[16];
-    uint64_t size = 0;
-    CHECK(w, pipe2(fds, O_CLOEXEC | O_NONBLOCK) == 0);
-    CHECK(w, weir_wait_fd(fds[0], POLLIN, soon(5)) == WEIR_ETIMEDOUT);
-    CHECK(w, weir_wait_fd(fds[1], POLLOUT, WEIR_NEVER) == POLLOUT);
-    CHECK(w, write(fds[1], "x", 1) == 1);
-    CHECK(w, (weir_wait_fd(fds[0], POLLIN, WEIR_NEVER) & POLLIN) != 0);
-    close(fds[0]);
-    close(fds[1]);
-    CHECK(w, weir_offload(blocks, &answer, WEIR_NEVER) == 0 && answer == 42);
-    answer = 0; /* the deadline passes while it runs: it is waited for */
-    CHECK(w, weir_offload(blocks, &answer, soon(5)) == 0 && answer == 42);
-    answer = 0;
-    CHECK(w, weir_offload(blocks, &answer, 0) == WEIR_ETIMEDOUT && answer == 0);
-    close(mkostemp(path, O_CLOEXEC));
-    int fd = weir_file_open(path, O_RDWR, 0, WEIR_NEVER);
-    CHECK(w, fd >= 0 && (fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
-    CHECK(w, weir_file_write(fd, "0123456789", 10, 0, WEIR_NEVER) == 10);
-    CHECK(w, weir_file_sync(fd, WEIR_NEVER) == 0);
-    CHECK(w, weir_file_size(fd, &size, WEIR_NEVER) == 0 && size == 10);
-    CHECK(w, weir_file_read(fd, bytes, sizeof bytes, 4, WEIR_NEVER) == 6);
-    CHECK(w, memcmp(bytes, "456789", 6) == 0);
-    CHECK(w, weir_file_read(fd, bytes, sizeof bytes, 0, 0) == WEIR_ETIMEDOUT);
-    CHECK(w, weir_file_close(fd) == 0);
-    CHECK(w, fcntl(fd, F_GETFD) == -1);
-    CHECK(w, weir_file_open("/nowhere/at/all", O_RDONLY, 0, WEIR_NEVER) == -ENOENT);
-    unlink(path);
-    ended++;
-}
-
-static void k04_descriptors_workers_and_files(void **state)
-{
-    begin(NULL);
-    spawn(waits_for_others, NULL);
-    UNTIL(w, ended == 1);
-    world_end(w);
-}
-
-/* --- K3: no stack is switched inside a verb ----------------------------------------------------
- */
-
-static void notes_that_it_runs(void *arg)
-{
-    step++;
-}
-
-static void spawns(void *arg)
-{
-    CHECK(w, weir_spawn(notes_that_it_runs, NULL) == 0);
-    CHECK(w, step == 0);
-    CHECK(w, weir_yield() == 0);
-    CHECK(w, step == 1);
-    ended++;
-}
-
-static void k03_spawn_runs_nothing_at_once(void **state)
-{
-    begin(NULL);
-    spawn(spawns, NULL);
-    assert_int_equal(step, 0);
-    UNTIL(w, ended == 1);
-    world_end(w);
-}
-
-static void yields(void *arg)
-{
-    while (step == 0 && weir_yield() == 0)
-        results[0]++;
-    ended++;
-}
-
-static void k16_who_yields_lets_others_go_first(void **state)
-{
-    begin(echo);
-    side_listen(s, NULL);
-    spawn(yields, NULL);
-    struct peer *p = peer_connect(s);
-    p->to_send = 100000;
-    UNTIL(w, p->received == 100000);
-    assert_true(results[0] > 0);
-    step = 1;
-    UNTIL(w, ended == 1);
-    world_end(w);
-}
-
-static void k01_outside_of_coroutines(void **state)
-{
-    weir_view in;
-    weir_conn c;
-    int fds[2];
-    assert_int_equal(weir_spawn(notes_that_it_runs, NULL), WEIR_EMISUSE);
-    begin(echo);
-    side_listen(s, NULL);
-    struct peer *p = peer_connect(s);
-    weir_conn conn = p->rec->conn;
-    assert_int_equal(pipe(fds), 0);
-    assert_int_equal(V(w, weir_recv(conn, &in, 0)), WEIR_EMISUSE);
-    assert_int_equal(V(w, weir_recv_exact(conn, &in, 1, 0)), WEIR_EMISUSE);
-    assert_int_equal(V(w, weir_recv_until(conn, &in, "x", 1, 0)), WEIR_EMISUSE);
-    assert_int_equal(V(w, weir_recv_frame(conn, &in, 0)), WEIR_EMISUSE);
-    assert_int_equal(V(w, weir_send_all(conn, weir_str("x"), 0)), WEIR_EMISUSE);
-    assert_int_equal(V(w, weir_sleep(0)), WEIR_EMISUSE);
-    assert_int_equal(V(w, weir_yield()), WEIR_EMISUSE);
-    assert_int_equal(V(w, weir_wait_fd(fds[0], POLLIN, 0)), WEIR_EMISUSE);
-    assert_int_equal(V(w, weir_offload(notes_that_it_runs, NULL, 0)), WEIR_EMISUSE);
-    assert_int_equal(V(w, weir_accept(s->listener, &c, 0)), WEIR_EMISUSE);
-    assert_int_equal(V(w, weir_connect_wait(&c, side_url(s), NULL, 0)), WEIR_EMISUSE);
-    assert_int_equal(V(w, weir_file_open("/", 0, 0, 0)), WEIR_EMISUSE);
-    assert_int_equal(V(w, weir_file_close(fds[0])), WEIR_EMISUSE);
-    close(fds[0]);
-    close(fds[1]);
-    world_end(w);
-}
-
-static void k01_one_consumer(void **state)
-{
-    begin(echo);
-    s->service.listen = "tcp://127.0.0.1:0";
-    weir_service both = s->service; /* has on_data too */
-    assert_int_equal(V(w, weir_listen(NULL, &both)), WEIR_EINVALID);
-    world_end(w);
-}
-
-/* --- the loop's end ----------------------------------------------------------------------------
- */
-
-static void never_ends(void *arg)
-{
-    int result;
-    do
-        result = weir_sleep(WEIR_NEVER);
-    while (result == WEIR_EGONE || result == 0);
-    CHECK(w, result == WEIR_ECANCELED);
-    CHECK(w, weir_yield() == WEIR_ECANCELED);
-    ended++;
-}
-
-static void never_ends_conn(weir_conn c, void *session)
-{
-    weir_view in;
     conns[0] = c;
-    CHECK(w, weir_recv(c, &in, WEIR_NEVER) < 0);
-    never_ends(NULL);
-}
-
-static void works_on(void *arg)
-{
-    int answer = 0;
-    CHECK(w, weir_offload(blocks, &answer, WEIR_NEVER) == 0 && answer == 42);
+    CHECK(w, weir_spawn(sends_all, NULL) == 0);
+    while (weir_recv(c, &in, WEIR_NEVER) > 0)
+        total += in.size;
+    CHECK(w, total == LARGE);
+    step = 1;
+    while (ended == 0)
+        weir_yield();
     ended++;
 }
 
-static void offloads_conn(weir_conn c, void *session)
+/* The peer reads nothing before it has sent all of its own. */
+static void k06_a_waiting_send_keeps_nobody_from_receiving(void **state)
 {
-    works_on(NULL);
-}
-
-static void k04_the_loops_end_ends_every_wait(void **state)
-{
-    begin(never_ends_conn);
+    begin(sends_and_receives);
+    large = malloc(LARGE);
+    pattern_fill(large, 0, LARGE);
+    s->service.socket.send_buffer_bytes = 8192;
     side_listen(s, NULL);
-    peer_connect(s);
-    spawn(never_ends, NULL);
-    UNTIL(w, conns[0].id != 0);
+    struct peer *p = peer_connect_small(s, 8192, 8192);
+    p->reads = false;
+    p->to_send = LARGE;
+    p->finish = true;
+    UNTIL(w, step == 1);
+    assert_int_equal(ended, 0);
+    p->reads = true;
+    UNTIL(w, ended == 2 && p->ended);
+    assert_int_equal(results[0], 0);
+    assert_int_equal(p->received, LARGE);
+    assert_true(p->in_pattern);
+    free(large);
     world_end(w);
-    assert_int_equal(ended, 2);
-}
-
-static void k04_the_loops_end_waits_for_workers(void **state)
-{
-    begin(offloads_conn);
-    begun = 0;
-    side_listen(s, NULL);
-    peer_connect(s);
-    spawn(works_on, NULL);
-    UNTIL(w, begun == 2);
-    world_end(w);
-    assert_int_equal(ended, 2);
 }
 
 K_MAIN(T(k04_echo_in_a_coroutine), T(k05_many_echo_at_once), T(k04_return_closes),
        T(k04_a_deadline_keeps_the_bytes), T(k04_a_reset_resumes_every_waiter),
        T(k04_an_abort_by_another), T(k04_a_send_withdrawn_before_its_first_byte),
        T(k04_a_torn_stream_takes_nothing_but_close), T(k04_a_torn_stream_is_torn_for_all),
-       T(k08_a_view_stays_until_the_next_receive), T(k08_a_view_outlives_its_connection),
-       T(k06_what_nobody_receives_is_not_read), T(k07_idle_is_who_is_waited_for),
-       T(frames_in_a_coroutine), T(k04_accept_and_connect), T(k04_a_connect_is_given_up),
-       T(k04_descriptors_workers_and_files), T(k03_spawn_runs_nothing_at_once),
-       T(k16_who_yields_lets_others_go_first), T(k01_outside_of_coroutines), T(k01_one_consumer),
-       T(k04_the_loops_end_ends_every_wait), T(k04_the_loops_end_waits_for_workers))
+       T(k06_a_waiting_send_keeps_nobody_from_receiving))
