@@ -72,6 +72,10 @@ def parse(argv):
     wrong = [name for name in args.names if name not in names]
     if wrong:
         parser.error(f"no job {wrong[0]}; there are: {' '.join(names)}")
+    servers_known = {one.name for job in JOBS + SPECIAL for one in job.candidates}
+    wrong = [name for name in (args.only or "").split(",") if name and name not in servers_known]
+    if wrong:
+        parser.error(f"no server {wrong[0]}; there are: {' '.join(sorted(servers_known))}")
     args.pairs = args.pairs or (3 if args.quick else 25 if args.full else 15)
     args.seconds = args.seconds or (1.0 if args.full or args.core else 0.3)
     args.newer = args.newer or args.full
