@@ -55,6 +55,8 @@ WEIR_API void weir_json_end(weir_json_writer *out); /* the innermost bracket */
 WEIR_API void weir_json_text(weir_json_writer *out, const char *name, const char *text);
 WEIR_API void weir_json_number(weir_json_writer *out, const char *name, uint64_t number);
 WEIR_API void weir_json_signed(weir_json_writer *out, const char *name, int64_t number);
+/* With up to 15 digits that count; what is no finite number is written as null. */
+WEIR_API void weir_json_real(weir_json_writer *out, const char *name, double number);
 WEIR_API void weir_json_bool(weir_json_writer *out, const char *name, bool value);
 /* Ends the text with a newline. 0; WEIR_ENOMEM; WEIR_ETOOBIG: beyond the limit; WEIR_EMISUSE: a
  * bracket was left open, or closed too often. */
@@ -82,6 +84,9 @@ WEIR_API const weir_json_value *weir_json_next(const weir_json_value *values,
                                                const weir_json_value *value);
 /* A whole number from 0 on: 0, or WEIR_EINVALID when it is none. NULL is none. */
 WEIR_API int weir_json_to_number(const weir_json_value *value, uint64_t *out);
+/* Any finite number, as the nearest double: 0, or WEIR_EINVALID when it is none, or one that no
+ * double holds. NULL is none. */
+WEIR_API int weir_json_to_real(const weir_json_value *value, double *out);
 /* Decodes a text to UTF-8 with a NUL: its length, WEIR_EINVALID when it is no text or holds a NUL,
  * WEIR_ETOOBIG when `size` bytes do not hold it. NULL is no text. */
 WEIR_API int weir_json_to_text(const weir_json_value *value, char *out, size_t size);

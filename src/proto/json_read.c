@@ -1,4 +1,7 @@
 /* Reads JSON (RFC 8259) strictly into an array of values, in one pass, without recursion. */
+#include <float.h>
+#include <locale.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <weir/error.h>
@@ -285,6 +288,24 @@ int weir_json_to_number(const weir_json_value *value, uint64_t *out)
             __builtin_add_overflow(number, (uint64_t)(value->text[i] - '0'), &number))
             return WEIR_EINVALID;
     }
+    *out = number;
+    return 0;
+}
+
+/* The text is a number by RFC 8259 already; only the point may be another one in this locale. */
+int weir_json_to_real(const weir_json_value *value, double *out)
+{
+    char digits[64], *end;
+    if (value == NULL || value->kind != WEIR_JSON_NUMBER || value->size >= sizeof digits)
+        return WEIR_EINVALID;
+    memcpy(digits, value->text, value->size);
+    digits[value->size] = '\0';
+    char *point = strchr(digits, '.');
+    if (point != NULL)
+        *point = localeconv()->decimal_point[0];
+    double number = strtod(digits, &end);
+    if (*end != '\0' || !(number <= DBL_MAX && number >= -DBL_MAX))
+        return WEIR_EINVALID;
     *out = number;
     return 0;
 }

@@ -1,4 +1,5 @@
 /* Writes JSON: brackets, commas and escapes are kept right here. */
+#include <float.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -168,6 +169,22 @@ void weir_json_signed(weir_json_writer *out, const char *name, int64_t number)
     char digits[24];
     begin_value(out, name);
     add(out, digits, (size_t)snprintf(digits, sizeof digits, "%" PRId64, number));
+}
+
+/* The point is that of the locale, which a program may have changed: JSON has but one. */
+void weir_json_real(weir_json_writer *out, const char *name, double number)
+{
+    char digits[32];
+    begin_value(out, name);
+    int size = snprintf(digits, sizeof digits, "%.15g", number);
+    if (!(number <= DBL_MAX && number >= -DBL_MAX)) {
+        add(out, "null", 4);
+        return;
+    }
+    for (int i = 0; i < size; i++)
+        if (strchr("+-e0123456789", digits[i]) == NULL)
+            digits[i] = '.';
+    add(out, digits, (size_t)size);
 }
 
 void weir_json_bool(weir_json_writer *out, const char *name, bool value)

@@ -289,6 +289,35 @@ static void writer_goes_as_deep_as_the_reader(void **state)
     weir_json_free(&out);
 }
 
+static void real_numbers_go_there_and_back(void **state)
+{
+    static const double numbers[] = {0, -0.5, 1.0 / 3, 12345678901, 1e300, -2.5e-12, 1e15};
+    enum { COUNT = sizeof numbers / sizeof *numbers };
+    weir_json_writer out = {0};
+    weir_json_value values[VALUES];
+    double number = 0;
+    weir_json_array(&out, NULL);
+    for (int i = 0; i < COUNT; i++)
+        weir_json_real(&out, NULL, numbers[i]);
+    weir_json_real(&out, NULL, __builtin_inf());
+    weir_json_real(&out, NULL, __builtin_nan(""));
+    weir_json_end(&out);
+    assert_int_equal(weir_json_done(&out), 0);
+    assert_int_equal(weir_json_read(out.data, out.size, values, VALUES), COUNT + 3);
+    for (int i = 0; i < COUNT; i++) {
+        assert_int_equal(weir_json_to_real(&values[i + 1], &number), 0);
+        double apart = number - numbers[i], size = numbers[i] < 0 ? -numbers[i] : numbers[i];
+        assert_true((apart < 0 ? -apart : apart) <= size * 1e-14);
+    }
+    assert_int_equal(values[COUNT + 1].kind, WEIR_JSON_NULL);
+    assert_int_equal(values[COUNT + 2].kind, WEIR_JSON_NULL);
+    assert_int_equal(weir_json_to_real(&values[COUNT + 1], &number), WEIR_EINVALID);
+    assert_int_equal(weir_json_to_real(NULL, &number), WEIR_EINVALID);
+    weir_json_free(&out);
+    assert_int_equal(weir_json_read("[1e999]", 7, values, VALUES), 2);
+    assert_int_equal(weir_json_to_real(&values[1], &number), WEIR_EINVALID);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -298,6 +327,7 @@ int main(void)
         cmocka_unit_test(finds_and_walks),
         cmocka_unit_test(numbers_must_be_whole),
         cmocka_unit_test(decodes_texts),
+        cmocka_unit_test(real_numbers_go_there_and_back),
         cmocka_unit_test(writes_what_it_reads),
         cmocka_unit_test(writer_notices_misuse),
         cmocka_unit_test(writer_goes_as_deep_as_the_reader),
