@@ -183,6 +183,11 @@ typedef struct weir_load_tcp {
     uint64_t samples;
     uint64_t rtt_us, rtt_max_us, rttvar_us, cwnd_segments, delivery_bytes_s;
     uint64_t resent_segments; /* sum */
+    /* What limits the flow: sums over the samples, from the beginning of each connection. While a
+     * sender is busy, the receiver's window is full, or its own buffer is too small, or it is the
+     * network (or pacing) that takes no more; in the rest of the age there was nothing to send. */
+    uint64_t age_ms, busy_ms, receiver_limited_ms, buffer_limited_ms;
+    uint64_t app_limited; /* samples whose delivery rate tells of the application only */
 } weir_load_tcp;
 
 enum { WEIR_LOAD_REASONS_MAX = 8, WEIR_LOAD_REASON_BYTES = 200 };

@@ -65,7 +65,8 @@ typedef struct weir_tcp_info {
     uint8_t retransmits;    /* time-outs in a row, without an answer */
     uint8_t probes;         /* zero-window or keepalive probes in a row, without an answer */
     uint8_t backoff;        /* doublings of the retransmission time-out */
-    uint8_t spare[3];       /* zero */
+    uint8_t app_limited;    /* 1: the delivery rate tells how much there was to send, not more */
+    uint8_t spare[2];       /* zero */
     uint32_t rtt_us;        /* smoothed round trip */
     uint32_t rttvar_us;     /* and how much it varies */
     uint32_t min_rtt_us;    /* the smallest seen of late */
@@ -87,7 +88,10 @@ typedef struct weir_tcp_info {
     uint64_t sent_bytes; /* payload, those sent again too */
     uint64_t acked_bytes;
     uint64_t received_bytes;
-    uint64_t reserved[2]; /* zero */
+    uint32_t busy_ms;             /* since the beginning there was something to send, or to be */
+    uint32_t receiver_limited_ms; /* acknowledged; of that: the peer's window was full; */
+    uint32_t buffer_limited_ms;   /* and: our send buffer was too small. The rest: the network */
+    uint32_t reserved;            /* zero */
 } weir_tcp_info;
 
 WEIR_BEGIN

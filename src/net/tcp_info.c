@@ -11,6 +11,11 @@
 
 _Static_assert(sizeof(weir_tcp_info) == 128, "part of the binary interface");
 
+static uint32_t ms_of(uint64_t us)
+{
+    return us / 1000 < UINT32_MAX ? (uint32_t)(us / 1000) : UINT32_MAX;
+}
+
 /* An older kernel fills less of the struct: the rest stays zero. A newer one is asked for as much
  * as is known here. */
 int weir__tcp_info(int fd, weir_tcp_info *out)
@@ -49,6 +54,10 @@ int weir__tcp_info(int fd, weir_tcp_info *out)
     out->sent_bytes = info.tcpi_bytes_sent;
     out->acked_bytes = info.tcpi_bytes_acked;
     out->received_bytes = info.tcpi_bytes_received;
+    out->app_limited = info.tcpi_delivery_rate_app_limited;
+    out->busy_ms = ms_of(info.tcpi_busy_time);
+    out->receiver_limited_ms = ms_of(info.tcpi_rwnd_limited);
+    out->buffer_limited_ms = ms_of(info.tcpi_sndbuf_limited);
     return 0;
 }
 

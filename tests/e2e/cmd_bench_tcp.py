@@ -128,6 +128,30 @@ def streams_for_a_time_and_at_a_rate():
 
 
 @test
+def what_limits_a_stream_is_told():
+    server = Server()
+    run, out, _ = bench("tcp", "stream", "-d", "1s", "--bitrate", "8M", server.url)
+    tcp = run["tcp"]
+    assert tcp["samples"] == 1 and 900 <= tcp["age_ms"] < 3000 * SLOW, tcp
+    assert tcp["busy_ms"] < 0.7 * tcp["age_ms"], tcp  # there is little to send
+    assert re.search(r"nothing to send \d+ %", out) or tcp["busy_ms"] == 0, out
+    run, out, _ = bench("tcp", "stream", "-P", "2", "--bytes", "50M", server.url)
+    assert run["tcp"]["samples"] == 2 and run["tcp"]["delivery_bytes_s"] > 0, run["tcp"]
+    server.close()
+    # Somebody who takes nothing: the window is full.
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    run, out, _ = bench("tcp", "stream", "-d", "1s", "--plain",
+                        f"tcp://127.0.0.1:{listener.getsockname()[1]}")
+    tcp = run["tcp"]
+    assert tcp["receiver_limited_ms"] > 0.5 * tcp["busy_ms"] > 200, tcp
+    assert re.search(r"limited +by the network \d+ %, the receiver's window ([5-9]\d|100) %", out), out
+    listener.close()
+
+
+@test
 def a_stream_that_nobody_takes_is_an_error():
     listener = socket.create_server(("127.0.0.1", 0))
 

@@ -102,6 +102,7 @@ struct load_conn {
     bool settled;                 /* its first connect has ended */
     bool greeting;                /* proven: its first request is not answered yet */
     bool ended_by_us;             /* its end was asked for as part of the load's */
+    bool sampled;                 /* its TCP_INFO was taken */
     bool owes;                    /* it is connecting for the request that was due at due_ns */
     uint64_t connect_ns, open_ns; /* when that began; when it was established */
     uint64_t got;                 /* bytes of the answer, or matched of its end marker */
@@ -180,6 +181,7 @@ struct load_loop {
     char malformed[128];
     weir_tcp_info *samples;
     uint32_t sample_count;
+    uint64_t sample_age_ms; /* of those connections together */
     uint64_t open_at_end;
     enum load_error connect_error; /* the last one */
     uint64_t server_bytes, server_ns;
@@ -228,6 +230,8 @@ void load_loop_go(weir_task *task, void *arg);    /* starts the load */
 void load_loop_stop(weir_task *task, void *arg);  /* ends it early */
 /* A connection was established or has failed for the first time. */
 void load_loop_settled(struct load_loop *loop);
+/* Takes the TCP_INFO of one of the connections that the result tells of, once. */
+void load_loop_sample(struct load_conn *conn);
 /* A request came back or was lost: perhaps it was the last one. */
 void load_loop_check(struct load_loop *loop);
 void load_loop_gone(struct load_loop *loop);

@@ -245,12 +245,21 @@ void load_loop_go(weir_task *task, void *arg)
 
 /* ---- the end ---- */
 
+void load_loop_sample(struct load_conn *conn)
+{
+    struct load_loop *loop = conn->loop;
+    if (conn->state != LOAD_OPEN || conn->sampled || loop->sample_count == LOAD_TCP_SAMPLES ||
+        weir_conn_tcp_info(conn->conn, &loop->samples[loop->sample_count]) != 0)
+        return;
+    conn->sampled = true;
+    loop->sample_count++;
+    loop->sample_age_ms += (weir__clock_now_ns() - conn->open_ns) / WEIR_MS;
+}
+
 static void take_samples(struct load_loop *loop)
 {
     for (uint32_t i = 0; i < loop->conn_count && loop->sample_count < LOAD_TCP_SAMPLES; i++)
-        if (loop->conns[i].state == LOAD_OPEN &&
-            weir_conn_tcp_info(loop->conns[i].conn, &loop->samples[loop->sample_count]) == 0)
-            loop->sample_count++;
+        load_loop_sample(&loop->conns[i]);
 }
 
 static void loop_end(struct load_loop *loop)

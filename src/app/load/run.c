@@ -424,13 +424,19 @@ static uint64_t median(const struct load *load, size_t field, size_t size)
 
 static void sum_tcp(const struct load *load, weir_load_tcp *tcp)
 {
-    for (unsigned i = 0; i < load->loop_count; i++)
+    for (unsigned i = 0; i < load->loop_count; i++) {
+        tcp->age_ms += load->loops[i]->sample_age_ms;
         for (uint32_t k = 0; k < load->loops[i]->sample_count; k++) {
             const weir_tcp_info *info = &load->loops[i]->samples[k];
             tcp->samples++;
+            tcp->busy_ms += info->busy_ms;
+            tcp->receiver_limited_ms += info->receiver_limited_ms;
+            tcp->buffer_limited_ms += info->buffer_limited_ms;
+            tcp->app_limited += info->app_limited;
             tcp->resent_segments += info->resent_total_segments;
             tcp->rtt_max_us = info->rtt_us > tcp->rtt_max_us ? info->rtt_us : tcp->rtt_max_us;
         }
+    }
 #define MEDIAN(field) \
     median(load, offsetof(weir_tcp_info, field), sizeof((weir_tcp_info *)0)->field)
     tcp->rtt_us = MEDIAN(rtt_us);

@@ -36,10 +36,12 @@ static void on_taken(const void *data, size_t size, void *arg)
     if (conn->state != LOAD_OPEN)
         return;
     conn->loop->counts.sent_bytes += size;
-    if (options->stream_bytes != 0 && conn->moved >= options->stream_bytes)
+    if (options->stream_bytes != 0 && conn->moved >= options->stream_bytes) {
+        load_loop_sample(conn); /* at the end of the load it may be gone */
         all_sent(conn);
-    else
+    } else {
         lend(conn);
+    }
 }
 
 /* Bytes that may be given to the connection now; 0 with a rate: the timer brings us back. */

@@ -85,6 +85,11 @@ static void tcp_object(weir_json_writer *out, const weir_load_tcp *tcp)
     weir_json_number(out, "cwnd_segments", tcp->cwnd_segments);
     weir_json_number(out, "delivery_bytes_s", tcp->delivery_bytes_s);
     weir_json_number(out, "resent_segments", tcp->resent_segments);
+    weir_json_number(out, "age_ms", tcp->age_ms);
+    weir_json_number(out, "busy_ms", tcp->busy_ms);
+    weir_json_number(out, "receiver_limited_ms", tcp->receiver_limited_ms);
+    weir_json_number(out, "buffer_limited_ms", tcp->buffer_limited_ms);
+    weir_json_number(out, "app_limited", tcp->app_limited);
     weir_json_end(out);
 }
 

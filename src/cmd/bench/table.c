@@ -156,6 +156,26 @@ static void schedule(const weir_load_result *result)
         printf("           %12" PRIu64 "   unanswered at the end; likewise\n", counts->unfinished);
 }
 
+/* Of streams that we send: while there is something to send, who takes no more? */
+static void limits(const struct bench *bench, const weir_load_tcp *tcp)
+{
+    char rate[16];
+    if (bench->load.kind != WEIR_LOAD_STREAM || tcp->busy_ms == 0)
+        return;
+    uint64_t age_ms = tcp->age_ms > tcp->busy_ms ? tcp->age_ms : tcp->busy_ms;
+    uint64_t waited_ms = tcp->receiver_limited_ms + tcp->buffer_limited_ms;
+    uint64_t network_ms = tcp->busy_ms > waited_ms ? tcp->busy_ms - waited_ms : 0;
+    double whole = (double)age_ms / 100;
+    printf("limited    by the network %.0f %%, the receiver's window %.0f %%, our send buffer %.0f "
+           "%%; "
+           "nothing to send %.0f %%\n",
+           (double)network_ms / whole, (double)tcp->receiver_limited_ms / whole,
+           (double)tcp->buffer_limited_ms / whole, (double)(age_ms - tcp->busy_ms) / whole);
+    printf("           delivery rate %s/s a stream%s\n",
+           show_size((double)tcp->delivery_bytes_s, rate),
+           tcp->app_limited * 2 > tcp->samples ? ", which is what there was to send" : "");
+}
+
 static void generator(const weir_load_result *result)
 {
     uint64_t cpu_ns = 0, queued_ns = 0, slip_ns = 0, calls = 0;
@@ -195,6 +215,7 @@ void table_print(const struct bench *bench, const weir_load_result *result)
         times(result);
     schedule(result);
     generator(result);
+    limits(bench, &result->tcp);
     for (unsigned i = 0; i < result->invalid; i++)
         printf("%s    %s\n", i == 0 ? "INVALID" : "       ", result->reasons[i]);
 }
