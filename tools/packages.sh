@@ -7,7 +7,7 @@ clang_packages=(clang libclang-rt-dev)
 lint_packages=(git clang-format clang-tidy python3 shellcheck)
 # What the tests run: C and C++ compilers, real clients, and the tools that build and look at
 # packages.
-test_packages=(g++ libcmocka-dev curl wrk netcat-openbsd python3 strace procps iproute2 nftables git
+test_packages=(g++ libcmocka-dev curl wrk iperf3 netcat-openbsd python3 strace procps iproute2 nftables git
     dpkg-dev file binutils groff-base)
 # The virtual machines with older kernels; where these cannot be had their tests are skipped.
 machine_packages=(qemu-system-x86 busybox-static cpio xz-utils)

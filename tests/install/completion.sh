@@ -18,7 +18,7 @@ offered() {
 
 # The options that a help text explains: each begins a line.
 flags_in() {
-    sed -nE 's/^ +(-[a-zA-Z], )?(--[a-z-]+).*/\2/p' | sort -u
+    sed -nE 's/^ +(-[a-zA-Z0-9], )?(--[a-z0-9-]+).*/\2/p' | sort -u
 }
 
 "$weir" --help >"$scratch/help" || fail "weir --help"
@@ -43,7 +43,7 @@ for command in serve ctl backends limits version; do
         grep -qe "\(Fl\|Ic\) -${flag#--}\b" "$page" || fail "$(basename "$page") does not explain $flag"
     done <"$scratch/helped"
 done
-for kind in http tcp unix conns raw serve compare; do
+for kind in http tcp unix conns raw serve iperf3 compare; do
     "$weir" bench "$kind" --help >"$scratch/$kind" 2>&1 || fail "weir bench $kind --help"
     flags_in <"$scratch/$kind" | grep -vx -e --help >"$scratch/helped" || true
     offered weir bench "$kind" -- | grep -vx -e --help >"$scratch/offered" || true

@@ -17,6 +17,9 @@ _weir_values()
         --life | --method | --parallel | --pipeline | --ramp | --rate | --rate-per-conn | \
         --repeat | --request | --requests | --size | --source | --threads | --timeout | \
         --warmup | --weights) ;;
+    --client | --port | --bind | --time | --blockcount | --omit | --length | --window | --tos | \
+        --title | --connect-timeout) ;;
+    --congestion) echo cubic bbr reno ;;
     *) return 1 ;;
     esac
 }
@@ -50,6 +53,10 @@ _weir_bench_options()
     raw) echo "$load" "$rate" "$result" --request --request-file --end --answer --pipeline \
         --close ;;
     serve) echo --listen --threads --backend --features --quiet --help ;;
+    iperf3) echo --server --client --port --bind --version4 --version6 --interval --json --one-off \
+        --udp --parallel --reverse --bidir --time --bytes --blockcount --omit --bitrate --length \
+        --window --congestion --tos --title --no-delay --udp-counters-64bit --get-server-output \
+        --connect-timeout --backend --features --help ;;
     compare) echo --json --help ;;
     esac
 }
@@ -70,9 +77,9 @@ _weir()
     if ((COMP_CWORD == 1)); then
         choices='serve bench ctl backends limits version help --help --version'
     elif [[ $command == bench ]] && ((COMP_CWORD == 2)); then
-        choices='http tcp unix conns raw serve compare --help'
+        choices='http tcp unix conns raw serve iperf3 compare --help'
     elif [[ $before == --access-log || $before == --ctl || $before == --socket ||
-        ($command == bench && $before =~ ^--(json|json-stream|hgrm|svg|body-file|request-file|unix)$) ]]; then
+        ($command == bench && ${COMP_WORDS[2]} != iperf3 && $before =~ ^--(json|json-stream|hgrm|svg|body-file|request-file|unix)$) ]]; then
         compopt -o filenames 2>/dev/null || true
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return

@@ -7,8 +7,9 @@
 const struct option_choice bench_backends[] = {{"auto", 0}, {"uring", 0},  {"epoll", 0},
                                                {"poll", 0}, {"select", 0}, {0}};
 
-static const struct command *const kinds[] = {
-    &bench_http, &bench_tcp, &bench_unix, &bench_conns, &bench_raw, &bench_serve, &bench_compare};
+static const struct command *const kinds[] = {&bench_http,   &bench_tcp,    &bench_unix,
+                                              &bench_conns,  &bench_raw,    &bench_serve,
+                                              &bench_iperf3, &bench_compare};
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
 static void usage(FILE *out)

@@ -5,6 +5,6 @@
 #include "cmd/bench/bench.h"
 
 extern const struct command bench_http, bench_tcp, bench_unix, bench_conns, bench_raw, bench_serve,
-    bench_compare;
+    bench_compare, bench_iperf3;
 
 #endif

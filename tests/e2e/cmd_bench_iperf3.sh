@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# ctest: timeout=600 serial
+# weir bench iperf3 against iperf3 itself, in both roles, and against those who are neither; on every
+# back end.
+. "$(dirname "$0")/lib_cmd.sh"
+on_backends uring epoll poll select
