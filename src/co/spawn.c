@@ -36,6 +36,8 @@ int weir_spawn(weir_co_fn *fn, void *arg)
 int weir_sleep(weir_time until)
 {
     struct co_wait wait = {.co = NULL};
+    if (until <= weir_now()) /* others get their turn all the same */
+        return co_wait_turn();
     int result = co_wait(&wait, until);
     return result == WEIR_ETIMEDOUT ? 0 : result;
 }
