@@ -49,7 +49,7 @@ _weir_bench_options()
         --weights --close --unix ;;
     tcp | unix) echo "$load" "$rate" "$result" --size --answer --pipeline --plain --parallel \
         --reverse --bidir --bytes --bitrate ;;
-    conns) echo "$load" "$result" --beat --size --life ;;
+    conns) echo "$load" "$result" --beat --size --life --prove ;;
     raw) echo "$load" "$rate" "$result" --request --request-file --end --answer --pipeline \
         --close ;;
     serve) echo --listen --threads --backend --features --quiet --help ;;

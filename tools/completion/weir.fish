@@ -89,6 +89,7 @@ complete -c weir -n "$bench; and __fish_seen_subcommand_from tcp unix" -l bytes 
 complete -c weir -n "$bench; and __fish_seen_subcommand_from tcp unix" -l bitrate -x -d 'bits a second on each stream'
 complete -c weir -n "$bench; and __fish_seen_subcommand_from conns" -l beat -x -d 'a request on each connection this often'
 complete -c weir -n "$bench; and __fish_seen_subcommand_from conns" -l life -x -d 'close and reopen each connection after so long'
+complete -c weir -n "$bench; and __fish_seen_subcommand_from conns" -l prove -d 'ask on each as it opens, and once more when all are open'
 complete -c weir -n "$bench; and __fish_seen_subcommand_from raw" -l request -s b -x -d 'what is sent'
 complete -c weir -n "$bench; and __fish_seen_subcommand_from raw" -l request-file -r -F -d 'the same from a file, as it is'
 complete -c weir -n "$bench; and __fish_seen_subcommand_from raw" -l end -s e -x -d 'an answer ends with these bytes'
