@@ -7,8 +7,7 @@
 
 #include "base/alloc.h"
 
-#define COUNT_MAX    9e15                   /* below it a double holds every whole number */
-#define UNSIGNED_END 18446744073709551616.0 /* 2 to the 64 */
+#define COUNT_MAX 9000000000000000 /* below it a double holds every whole number */
 
 struct taking {
     const weir_json_value *values, *object;
@@ -30,14 +29,14 @@ static double take(struct taking *from, const char *name, bool needed, double le
     return number;
 }
 
-/* iperf3 3.12 writes -1 as a number of 64 bits without a sign. */
-static double take_signed(struct taking *from, const char *name, bool needed)
+/* iperf3 3.12 writes -1 as a number of 64 bits without a sign, which no double holds. */
+static int64_t take_signed(struct taking *from, const char *name, bool needed)
 {
-    double number = take(from, name, needed, -COUNT_MAX, UNSIGNED_END);
-    if (number > COUNT_MAX)
-        number -= UNSIGNED_END;
-    from->wrong |= number > COUNT_MAX || number < -COUNT_MAX;
-    return from->wrong ? 0 : number;
+    const weir_json_value *value = weir_json_find(from->values, from->object, name);
+    uint64_t whole;
+    if (weir_json_to_number(value, &whole) == 0 && whole > INT64_MAX && -whole <= COUNT_MAX)
+        return -(int64_t)-whole;
+    return (int64_t)take(from, name, needed, -COUNT_MAX, COUNT_MAX);
 }
 
 static void take_stream(struct taking *from, struct iperf_result *out)
@@ -45,13 +44,13 @@ static void take_stream(struct taking *from, struct iperf_result *out)
     out->known = true;
     out->id = (uint32_t)take(from, "id", true, 1, IPERF_STREAMS_ALL + 1);
     out->bytes = (uint64_t)take(from, "bytes", true, 0, COUNT_MAX);
-    out->resent = (int64_t)take_signed(from, "retransmits", true);
+    out->resent = take_signed(from, "retransmits", true);
     out->jitter_s = take(from, "jitter", true, 0, 1e9);
     out->packets = (uint64_t)take(from, "packets", true, 0, COUNT_MAX);
-    out->lost = (int64_t)take_signed(from, "errors", true);
+    out->lost = take_signed(from, "errors", true);
     out->tells_omitted = weir_json_find(from->values, from->object, "omitted_packets") != NULL;
     out->omitted_packets = (uint64_t)take(from, "omitted_packets", false, 0, COUNT_MAX);
-    out->omitted_lost = (int64_t)take_signed(from, "omitted_errors", false);
+    out->omitted_lost = take_signed(from, "omitted_errors", false);
     out->begin_s = take(from, "start_time", false, 0, 1e9);
     out->end_s = take(from, "end_time", false, 0, 1e9);
 }
