@@ -307,14 +307,16 @@ class Bent:
 def loss_and_reordering_are_counted():
     server = Server(OURS, "-1", "-J")
     bent = Bent(server.port)
-    report = measured(OURS, bent.port, "-u", "-k", "1005", "-b", "8M", "-l", "1000")
+    report = measured(OURS, bent.port, "-u", "-k", "1005", "-b", "800K", "-l", "100")
     got = report["end"]["sum_received"]
     said = json.loads(server.close())["end"]
-    assert bent.seen == 1005 and bent.lost == 100 and bent.swapped == 51, vars(bent)
-    assert got["packets"] == 1005 and got["lost_packets"] == 100, got
-    assert abs(got["lost_percent"] - 100 * 100 / 1005) < 1e-6, got
-    assert said["streams"][0]["udp"]["out_of_order"] == 51, said
-    assert said["sum_received"]["bytes"] == 905 * 1000, said
+    assert bent.lost >= 90 and bent.swapped >= 45, vars(bent)
+    # On a busy machine some never come as far as here.
+    lost = bent.lost + 1005 - bent.seen
+    assert got["packets"] == 1005 and got["lost_packets"] == lost, (got, vars(bent))
+    assert abs(got["lost_percent"] - 100 * lost / 1005) < 1e-6, got
+    assert said["streams"][0]["udp"]["out_of_order"] == bent.swapped, (said, vars(bent))
+    assert said["sum_received"]["bytes"] == (1005 - lost) * 100, said
 
 
 def talk(port, *parts):
