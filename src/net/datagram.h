@@ -88,6 +88,7 @@ struct dgram {
     uint32_t streak;         /* errors without a datagram in or out between them */
     struct dgram_out *queue; /* a ring */
     uint32_t queue_head, queue_count, queue_room;
+    uint32_t queue_own; /* as many from the front are not borrowed */
     uint64_t queued_bytes;
     weir_dgram_stats stats;
     weir_address local, peer;

@@ -155,7 +155,7 @@ static void hand_over(weir_loop *loop, struct dgram *d, const weir_datagram *in,
         service->on_datagram(dgram_handle(loop, d), one, d->user);
         loop_ready_run(loop);
     }
-    if (d->queue_count >= FLUSH_AT)
+    if (d->queue_count >= FLUSH_AT && !d->sending && !d->send_waits)
         dgram_flush(loop, d);
 }
 

@@ -70,6 +70,7 @@ static void pop(weir_loop *loop, struct dgram *d)
     d->queued_bytes -= out->size;
     d->queue_head = (d->queue_head + 1) & (d->queue_room - 1);
     d->queue_count--;
+    d->queue_own -= d->queue_own != 0;
     d->retried = false;
     d->blocked_ms = 0;
 }
@@ -405,8 +406,8 @@ void dgram_event_sent(weir_loop *loop, struct dgram *d, int result)
  * is no memory for it. */
 static void unborrow(weir_loop *loop, struct dgram *d)
 {
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < d->queue_count; i++) {
+    uint32_t kept = d->queue_own;
+    for (uint32_t i = kept; i < d->queue_count; i++) {
         struct dgram_out out = *dgram_at(d, i);
         bool forced = d->queued_bytes <= d->config->service.soft_mark_bytes;
         if (out.kind == DGRAM_BORROWED && !copy(loop, &out, forced)) {
@@ -417,7 +418,7 @@ static void unborrow(weir_loop *loop, struct dgram *d)
         }
         *dgram_at(d, kept++) = out;
     }
-    d->queue_count = kept;
+    d->queue_count = d->queue_own = kept;
 }
 
 /* --- the flush -------------------------------------------------------------------------------- */
@@ -440,6 +441,10 @@ static enum step blocked(weir_loop *loop, struct dgram *d)
         dgram_later(loop, d, RETRY_MS);
         return STEP_STOP;
     }
+    /* What stands in the error queue would end a wait for room at once. */
+    dgram_errors_read(loop, d);
+    if (d->phase > DGRAM_FLUSHING)
+        return STEP_STOP;
     int done = loop->io->ops->sendmsg(loop->io, &d->fd, NULL, 0, IO_SEND_BLOCKED,
                                       dgram_token(d, IO_OP_SEND), &result);
     d->sending = done == IO_PENDING;

@@ -169,10 +169,14 @@ int weir_dgram_send_to(weir_dgram socket, const weir_address *peer, weir_view vi
 
 int weir_dgram_reply(weir_dgram socket, const weir_datagram *in, weir_view view)
 {
+    weir_loop *loop;
+    struct dgram *d;
     struct dgram_out how;
     how.segment_bytes = how.name.size = 0;
     how.ecn = how.hops = 0;
     how.source = (struct dgram_source){0};
+    if (dgram_get(socket, &loop, &d) == 0 && d->connected)
+        return send_named(socket, view, NULL, 0, &how);
     if (in->flags & WEIR_DATAGRAM_LOCAL) {
         memcpy(how.source.address, in->local, sizeof in->local);
         how.source.family = in->local_family;

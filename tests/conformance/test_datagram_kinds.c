@@ -185,6 +185,10 @@ static void datagram_seqpacket(void **state)
     assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
     hears(w, fd, "back");
     hears(w, fd, "again");
+    b->on = box_reply;
+    assert_int_equal(send(fd, "four", 4, MSG_EOR), 4);
+    hears(w, fd, "four");
+    b->on = NULL;
     assert_int_equal(b->closes, 0);
     close(fd);
     UNTIL(w, b->closes == 1);
