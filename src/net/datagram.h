@@ -84,9 +84,10 @@ struct dgram {
     int error;
     uint32_t gso_below; /* sizes from this on are not joined: the path takes them in fragments */
     uint32_t linger_due_ms;
-    uint32_t blocked_ms;     /* the first of the queue has found its peer full since then; 0: not */
-    uint32_t streak;         /* errors without a datagram in or out between them */
-    struct dgram_out *queue; /* a ring */
+    uint32_t blocked_ms; /* the first of the queue has found its peer full since then; 0: not */
+    uint32_t streak;     /* errors without a datagram in or out between them */
+    const weir_address *refused_to; /* while the error queue is read after a send was refused */
+    struct dgram_out *queue;        /* a ring */
     uint32_t queue_head, queue_count, queue_room;
     uint32_t queue_own; /* as many from the front are not borrowed */
     uint64_t queued_bytes;

@@ -57,6 +57,9 @@ static bool read_one(weir_loop *loop, struct dgram *d, const struct msghdr *head
         weir_address_from_sockaddr(header->msg_name, header->msg_namelen, WEIR_TRANSPORT_UDP,
                                    &peer) == 0)
         error.peer = &peer;
+    /* Of what this host refused at once the kernel may not tell the port. */
+    if (error.origin == WEIR_ORIGIN_LOCAL && d->refused_to != NULL)
+        error.peer = d->refused_to;
     error.view = weir_bytes(header->msg_iov->iov_base, header->msg_iov->iov_len);
     dgram_error_tell(loop, d, &error);
     return true;

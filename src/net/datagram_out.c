@@ -366,7 +366,13 @@ static void send_failed(weir_loop *loop, struct dgram *d, uint32_t joined, int e
     bool others = error == -ECONNREFUSED || error == -EHOSTUNREACH || error == -ENETUNREACH ||
                   error == -ENOPROTOOPT || error == -EHOSTDOWN || error == -EPROTO;
     uint64_t before = d->stats.errors;
+    name_address(d, out, &peer);
+    d->refused_to = &peer;
     dgram_errors_read(loop, d);
+    d->refused_to = NULL;
+    if (d->queue_count == 0)
+        return;
+    out = dgram_at(d, 0); /* a handler may have queued more, and the queue have moved */
     if (others && d->udp && !d->retried) {
         d->retried = true;
         if (d->stats.errors == before) {
@@ -377,7 +383,6 @@ static void send_failed(weir_loop *loop, struct dgram *d, uint32_t joined, int e
         }
         return;
     }
-    name_address(d, out, &peer);
     weir_datagram_error told = {.error = error,
                                 .origin = WEIR_ORIGIN_LOCAL,
                                 .peer = &peer,

@@ -24,7 +24,7 @@ struct box {
     int error; /* of the last verb in a handler */
     weir_datagram_error told;
     weir_address told_peer, told_offender;
-    void *note;
+    const void *note; /* the test's own */
 };
 
 /* A verb called in a handler. */
