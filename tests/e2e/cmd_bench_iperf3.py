@@ -391,6 +391,24 @@ def the_server_takes_no_nonsense():
     assert "make no sense" in said and "has no place here" in said, said
 
 
+@test
+def whoever_waits_is_not_waited_for():
+    server = Server(OURS, "--connect-timeout", "300ms")
+    good = json.dumps({"tcp": True, "time": 1, "parallel": 2, "len": 1000}).encode()
+    for said in (b"", COOKIE[:20], COOKIE, COOKIE + framed(good)[:20], COOKIE + framed(good)):
+        with socket.create_connection(("127.0.0.1", server.port)) as conn:
+            conn.settimeout(5 * SLOW)
+            conn.sendall(said)
+            began = time.monotonic()
+            try:
+                while conn.recv(100):
+                    pass
+            except ConnectionResetError:
+                pass
+            assert 0.2 < time.monotonic() - began, said
+    server.close()
+
+
 def pretend(*answers):
     """A server that says these, one behind each thing that it hears."""
     listener = socket.create_server(("127.0.0.1", 0))

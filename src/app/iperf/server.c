@@ -42,6 +42,7 @@ struct peer {
     struct iperf_stream *stream;
     weir_conn conn;
     uint64_t number;
+    weir_timer deadline; /* of the cookie */
     char cookie[IPERF_COOKIE_BYTES];
     uint8_t got;
     bool control;
@@ -430,12 +431,19 @@ static void take_cookie(struct peer *peer)
     begin_test(peer);
 }
 
+static void on_no_cookie(weir_timer *timer, void *arg)
+{
+    weir_abort(((struct peer *)arg)->conn);
+}
+
 static void on_open(weir_conn conn, void *session)
 {
     struct peer *peer = session;
     peer->server = weir_conn_user(conn);
     peer->conn = conn;
     peer->number = peer->server->accepted++;
+    weir_timer_start(&peer->deadline, weir_after(peer->server->options->connect_ms * WEIR_MS),
+                     on_no_cookie, peer);
 }
 
 static void on_data(weir_conn conn, weir_view view, void *session)
@@ -447,8 +455,10 @@ static void on_data(weir_conn conn, weir_view view, void *session)
         memcpy(peer->cookie + peer->got, view.data, part);
         peer->got += (uint8_t)part;
         view = weir_slice(view, part, view.size);
-        if (peer->got == IPERF_COOKIE_BYTES)
+        if (peer->got == IPERF_COOKIE_BYTES) {
+            weir_timer_cancel(&peer->deadline);
             take_cookie(peer);
+        }
     }
     if (view.size == 0 || peer->test == NULL)
         return;
@@ -470,6 +480,7 @@ static void on_close(weir_conn conn, weir_end end, void *session)
 {
     struct peer *peer = session;
     struct iperf_test *test = peer->test;
+    weir_timer_cancel(&peer->deadline);
     if (test == NULL)
         return;
     if (peer->control) {
