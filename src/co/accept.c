@@ -36,6 +36,7 @@ void acceptance_add(weir_loop *loop, struct conn *c)
     }
     struct accepting *accepting = weir_container(first, struct accepting, link);
     accepting->conn = conn_handle(loop, c);
+    straight_of(c)->owned = true;
     straight_busy(loop, c);
     co_wake(&accepting->wait, 0);
 }
@@ -69,6 +70,7 @@ int weir_accept(weir_listener listener, weir_conn *out, weir_time deadline)
     struct list *first = list_pop(&acceptance->conns);
     if (first != NULL) {
         struct conn *c = weir_container(first, struct straight, unaccepted)->conn;
+        straight_of(c)->owned = true;
         straight_busy(loop, c);
         *out = conn_handle(loop, c);
         return 0;

@@ -218,16 +218,17 @@ static void straight_close(weir_loop *loop, struct conn *c, weir_end end)
 static void straight_drain_request(weir_loop *loop, struct conn *c)
 {
     struct straight *s = straight_of(c);
+    bool client = (conn_flags(c) & CONN_CLIENT) != 0 && c->service->config.on_conn == NULL;
     /* What a coroutine has connected to it needs for those that it serves. */
-    if ((conn_flags(c) & CONN_CLIENT) != 0 && loop->net->conns.used > loop->net->straight_clients) {
+    if (client && loop->net->conns.used > loop->net->straight_clients) {
         loop->net->drain_again = true;
         return;
     }
     s->draining = true;
-    if (c->phase != CONN_OPEN || (conn_flags(c) & CONN_CLIENT) != 0 || task_over(s))
+    if (c->phase != CONN_OPEN || client || (!s->owned && task_over(s)))
         conn_close(loop, c);
     else
-        receive_look(loop, c);
+        receive_look(loop, c); /* it closes when it waits for more, or when it is done */
 }
 
 static void straight_unlisten(weir_loop *loop, struct service *service)

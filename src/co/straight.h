@@ -28,6 +28,7 @@ struct straight {
     uint32_t left_ms; /* when nobody received any more */
     bool opened;      /* the lists are made */
     bool peer_ended;
+    bool owned;    /* a coroutine got it from weir_accept */
     bool starting; /* the task is to be started */
     bool inside;   /* the task is within a verb on this connection */
     bool told;     /* the task was told that its connection is gone */
