@@ -135,6 +135,11 @@ uint64_t bytes_sum(const struct iovec *iov, unsigned count);
 /* The verbs that do not differ. */
 void backend_wake(struct io *io);
 int backend_poll_fd(struct io *io);
+/* The verbs that are the same on both faces, for the tables of operations. */
+#define BACKEND_VERBS                                                                       \
+    .recvmsg = backend_recvmsg, .sendmsg = backend_sendmsg, .shutdown = backend_shutdown,   \
+    .number = backend_number, .number_done = backend_number_done, .forked = backend_forked, \
+    .in_flight = backend_in_flight
 int backend_shutdown(struct io *io, struct io_fd *fd, int how);
 int backend_recvmsg(struct io *io, struct io_fd *fd, uint64_t token);
 int backend_sendmsg(struct io *io, struct io_fd *fd, struct mmsghdr *messages, unsigned count,
