@@ -65,7 +65,8 @@ static void reset_check(const struct check_conn *cc)
 {
     const struct check_conn *peer = cc->peer;
     if (cc->killed || cc->end.why != WEIR_WHY_PEER_RESET || peer == NULL || cc->side->loose ||
-        cc->piped || cc->side->piped || peer->killed || check_may_break(cc->side->cl->check))
+        cc->piped || cc->side->piped || cc->beyond || peer->killed ||
+        check_may_break(cc->side->cl->check))
         return;
     /* One that closed in order, but could not get rid of all that it had to send, resets too. */
     bool torn = peer->pull_failed || peer->torn || peer->seen_sent < stream_total(&peer->out);
@@ -291,8 +292,10 @@ void check_turn(struct check_loop *cl)
     loop_limits(cl);
     if (!cl->freeing) /* then no timer fires any more */
         timers_check(cl, now);
-    if (!cl->freeing)
+    if (!cl->freeing) {
         lent_check(cl);
+        foreigns_check(cl);
+    }
     if (check_random(cl->check, 4) == 0)
         stale_check(cl);
     cl->turned_ns = now;
@@ -316,6 +319,7 @@ void check_loop_free(struct check_loop *cl)
                cl->pulls_out);
     cl->ended = true;
     timers_forget(cl);
+    foreigns_end(cl);
     cl->conn_count = 0;
 }
 

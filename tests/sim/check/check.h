@@ -28,11 +28,13 @@ struct check_side;
 struct check_conn {
     struct check_side *side;
     weir_conn conn;
-    uint32_t number;         /* in the run */
-    bool client;             /* made by check_connect */
-    struct check_conn *peer; /* the other end, when known */
-    struct stream out;       /* what send took */
-    struct stream early;     /* what came before the other end was known */
+    uint32_t number;            /* in the run */
+    bool client;                /* made by check_connect */
+    struct check_conn *peer;    /* the other end, when known */
+    struct check_conn *coupled; /* by check_pipe */
+    bool beyond;         /* its peer is in a pipe: what this end gets, another one has sent */
+    struct stream out;   /* what send took */
+    struct stream early; /* what came before the other end was known */
     uint64_t received;
     unsigned listens; /* of its side, when it opened */
     int opens, ends, closes;
@@ -141,6 +143,8 @@ int check_close(struct check_conn *cc);
 int check_abort(struct check_conn *cc);
 int check_pause(struct check_conn *cc);
 int check_resume(struct check_conn *cc);
+/* Where both have met their peers, what goes through the pipe is followed from end to end; for that
+ * neither peer may be in a pipe itself. */
 int check_pipe(struct check_conn *a, struct check_conn *b);
 int check_flush(struct check_conn *cc);
 /* Any living connection of a side, or NULL. */
@@ -174,6 +178,15 @@ weir_view check_kept_view(const struct check_kept *kept);
 void check_release(struct check_kept *kept);
 
 /* --- timers and tasks ------------------------------------------------------------------------- */
+
+/* A descriptor that is not weir's, watched; it is nobody else's. NULL: there is none to be had.
+ * Lives as long as the loop. */
+struct check_foreign;
+struct check_foreign *check_foreign_new(struct check_loop *cl);
+/* From now on it can be read: whoever watches it is told. */
+void check_foreign_poke(struct check_foreign *foreign);
+/* Watches it, or gives that up. */
+void check_foreign_turn(struct check_foreign *foreign);
 
 typedef void check_timer_fn(struct check_loop *cl, void *arg);
 struct check_timer;

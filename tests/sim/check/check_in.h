@@ -40,6 +40,7 @@ struct check_loop {
     uint64_t idle_turns, idle_sleeps;
     weir_time idle_ns;
     struct check_timer *timers;
+    struct check_foreign *foreigns;
     unsigned number;                                        /* in the run */
     uint64_t posted_to[CHECK_LOOPS], ran_from[CHECK_LOOPS]; /* tasks, by the other's number */
     uint32_t lent_out;                                      /* lent buffers that are not home */
@@ -81,6 +82,9 @@ void conn_activity(struct check_conn *cc, weir_time now);
 /* timer.c */
 void timers_check(struct check_loop *cl, weir_time now);
 void timers_forget(struct check_loop *cl);
+/* foreign.c */
+void foreigns_check(struct check_loop *cl);
+void foreigns_end(struct check_loop *cl);
 /* send.c */
 const uint8_t *noise_table(void);
 

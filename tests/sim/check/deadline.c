@@ -41,13 +41,15 @@ void conn_activity(struct check_conn *cc, weir_time now)
     if (s.sent_bytes != cc->seen_sent)
         cc->write_ns = now;
     bool progress = s.sent_bytes >= cc->stuck_bytes + cc->side->cl->progress_bytes;
-    if (s.unsent_bytes == 0 || cc->unsent_ns == 0 || progress) {
+    /* Within a turn a source may give the rest at once. */
+    bool empty = s.unsent_bytes == 0 && (cc->pulls == 0 || cc->side->cl->in_handler == 0);
+    if (empty || cc->unsent_ns == 0 || progress) {
         cc->progress_ns = progress ? cc->stuck_ns : now;
         cc->stuck_ns = now;
         cc->stuck_held_ns = sim_held();
         cc->stuck_bytes = s.sent_bytes;
     }
-    if (s.unsent_bytes == 0)
+    if (empty)
         cc->unsent_ns = 0;
     else if (cc->unsent_ns == 0)
         cc->unsent_ns = now;

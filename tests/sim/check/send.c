@@ -322,6 +322,11 @@ int check_pipe(struct check_conn *a, struct check_conn *b)
     if (result == 0) {
         a->piped = b->piped = true;
         a->paused = b->paused = false;
+        if (a->peer != NULL && b->peer != NULL) {
+            a->coupled = b;
+            b->coupled = a;
+            a->peer->beyond = b->peer->beyond = true;
+        }
     }
     return result;
 }

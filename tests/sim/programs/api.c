@@ -5,7 +5,7 @@
 #include "sim/check/filter.h"
 #include "sim/check/prog.h"
 
-enum { PORT = 7100, NODES = 3, SERVICES = 3, TIMERS = 8, STEPS = 250 };
+enum { PORT = 7100, NODES = 3, SERVICES = 3, TIMERS = 8, FOREIGNS = 3, STEPS = 250 };
 
 struct api {
     struct check *check;
@@ -25,6 +25,7 @@ struct api {
         unsigned count, room;
         unsigned steps, connects;
         struct check_timer *timers[TIMERS];
+        struct check_foreign *foreigns[FOREIGNS];
         bool closing;
         unsigned tasks; /* under way */
     } node[NODES];
@@ -74,7 +75,7 @@ static void on_open(struct check_conn *cc)
 static void on_data(struct check_conn *cc, weir_view in)
 {
     struct node *n = cc->side->note;
-    if (draw(n, 3) == 0 && check_living(cc) && !cc->finish_called)
+    if (draw(n, 3) == 0 && check_living(cc) && !cc->finish_called && !cc->piped)
         (void)check_send(cc, in);
     if (draw(n, 8) == 0)
         act(n, cc);
@@ -124,7 +125,7 @@ static void on_close(struct check_conn *cc)
 static void act_send(struct node *n, struct check_conn *cc)
 {
     struct check *check = n->run->check;
-    if (cc->finish_called && draw(n, 4) != 0)
+    if ((cc->finish_called && draw(n, 4) != 0) || cc->piped)
         return;
     if (draw(n, 20) == 0)
         (void)check_send_pull(cc, prog_size(check) / 8, true);
@@ -165,6 +166,37 @@ static void act(struct node *n, struct check_conn *cc)
         act_send(n, cc);
         break;
     }
+}
+
+/* Couples two whose peers are no end of a pipe, nor they themselves: nothing goes round for ever.
+ */
+static bool may_be_piped(const struct check_conn *cc)
+{
+    return check_living(cc) && cc->peer != NULL && !cc->piped && !cc->beyond && !cc->peer->piped &&
+           !cc->peer->beyond && !cc->finish_called && cc->ends == 0;
+}
+
+static void act_pipe(struct node *n)
+{
+    struct check_conn *a = n->conns[draw(n, n->count)], *b = n->conns[draw(n, n->count)];
+    if (a == b || a->peer == b || !may_be_piped(a) || !may_be_piped(b))
+        return;
+    int result = check_pipe(a, b);
+    sim_check(result == 0 || result == WEIR_EGONE || result == WEIR_EMISUSE ||
+                  sim_fault_on(SIM_FAULT_NO_MEMORY) || n->options.memory_max_bytes != 0,
+              "K6.pipe: two open connections are coupled; %s", weir_error_name(result));
+}
+
+/* A descriptor that is not weir's: it is watched, or not any more, or can be read. */
+static void act_foreign(struct node *n)
+{
+    struct check_foreign **foreign = &n->foreigns[draw(n, FOREIGNS)];
+    if (*foreign == NULL)
+        *foreign = check_foreign_new(n->cl);
+    else if (draw(n, 2) == 0)
+        check_foreign_poke(*foreign);
+    else
+        check_foreign_turn(*foreign);
 }
 
 static void act_connect(struct node *n)
@@ -272,6 +304,10 @@ static void step(struct check_loop *cl, void *arg)
             act_listener(n);
         else if (which == 6 && draw(n, 10) == 0)
             sim_stall(draw(n, 20 * WEIR_MS));
+        else if (which == 7)
+            act_foreign(n);
+        else if (which == 8)
+            act_pipe(n);
         else
             act(n, n->conns[draw(n, n->count)]);
     }
