@@ -32,6 +32,7 @@ struct check_conn {
     bool client;                /* made by check_connect */
     struct check_conn *peer;    /* the other end, when known */
     struct check_conn *coupled; /* by check_pipe */
+    bool mailed;                /* mail is on its way: nothing else may be sent */
     bool beyond;         /* its peer is in a pipe: what this end gets, another one has sent */
     struct stream out;   /* what send took */
     struct stream early; /* what came before the other end was known */
@@ -147,6 +148,9 @@ int check_resume(struct check_conn *cc);
  * neither peer may be in a pipe itself. */
 int check_pipe(struct check_conn *a, struct check_conn *b);
 int check_flush(struct check_conn *cc);
+/* Mails `size` bytes of noise to a connection, from any thread of its host; not while another mail
+ * is on its way to that loop. */
+void check_mail(struct check_conn *cc, size_t size);
 /* Any living connection of a side, or NULL. */
 struct check_conn *check_any(struct check_loop *cl, const struct check_side *side);
 /* Whether the program may still do something with it, as far as it has been told. */

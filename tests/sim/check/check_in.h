@@ -41,6 +41,7 @@ struct check_loop {
     weir_time idle_ns;
     struct check_timer *timers;
     struct check_foreign *foreigns;
+    bool mailing;                                           /* mail is on its way to it */
     unsigned number;                                        /* in the run */
     uint64_t posted_to[CHECK_LOOPS], ran_from[CHECK_LOOPS]; /* tasks, by the other's number */
     uint32_t lent_out;                                      /* lent buffers that are not home */

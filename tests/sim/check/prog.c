@@ -60,14 +60,24 @@ void prog_leave(void)
     weir_loop_enter(NULL);
 }
 
-void prog_run(struct check_loop *cl)
+void prog_turn(struct check_loop *cl)
 {
     weir_loop *loop = check_loop_of(cl);
     if (prog_real())
         sim_real_run(loop);
     else
         sim_check(weir_loop_run(loop) == 0, "K9.run: a loop runs until it is stopped; an error");
+}
+
+void prog_free(struct check_loop *cl)
+{
     check_loop_free(cl);
+}
+
+void prog_run(struct check_loop *cl)
+{
+    prog_turn(cl);
+    prog_free(cl);
 }
 
 void prog_stop(struct check_loop *cl)

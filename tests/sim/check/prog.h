@@ -15,6 +15,9 @@ void prog_enter(struct check_loop *cl);
 void prog_leave(void);
 /* Turns it until it is stopped; then frees it. */
 void prog_run(struct check_loop *cl);
+/* The two halves of it, for who has threads to wait for between them. */
+void prog_turn(struct check_loop *cl);
+void prog_free(struct check_loop *cl);
 /* From a handler: the loop ends after this turn. */
 void prog_stop(struct check_loop *cl);
 /* To be called first by a director: in a third of the runs nothing fails for good, so that all must

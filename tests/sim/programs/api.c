@@ -1,5 +1,6 @@
 /* The public API by chance: a few nodes that listen and connect to one another, each of which draws
  * what to do next from the seed, in no sensible order, with the model following it. */
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "sim/check/filter.h"
@@ -26,8 +27,10 @@ struct api {
         unsigned steps, connects;
         struct check_timer *timers[TIMERS];
         struct check_foreign *foreigns[FOREIGNS];
-        bool closing;
-        unsigned tasks; /* under way */
+        bool closing, over; /* over: its loop does not run any more */
+        unsigned tasks;     /* under way */
+        pthread_t postman;
+        bool has_postman;
     } node[NODES];
 };
 
@@ -75,7 +78,7 @@ static void on_open(struct check_conn *cc)
 static void on_data(struct check_conn *cc, weir_view in)
 {
     struct node *n = cc->side->note;
-    if (draw(n, 3) == 0 && check_living(cc) && !cc->finish_called && !cc->piped)
+    if (draw(n, 3) == 0 && check_living(cc) && !cc->finish_called && !cc->piped && !cc->mailed)
         (void)check_send(cc, in);
     if (draw(n, 8) == 0)
         act(n, cc);
@@ -84,7 +87,7 @@ static void on_data(struct check_conn *cc, weir_view in)
 static void on_end(struct check_conn *cc)
 {
     struct node *n = cc->side->note;
-    switch (draw(n, 4)) {
+    switch (draw(n, cc->mailed ? 1 : 4) + cc->mailed) {
     case 0:
         check_finish(cc);
         break;
@@ -125,7 +128,7 @@ static void on_close(struct check_conn *cc)
 static void act_send(struct node *n, struct check_conn *cc)
 {
     struct check *check = n->run->check;
-    if ((cc->finish_called && draw(n, 4) != 0) || cc->piped)
+    if ((cc->finish_called && draw(n, 4) != 0) || cc->piped || cc->mailed)
         return;
     if (draw(n, 20) == 0)
         (void)check_send_pull(cc, prog_size(check) / 8, true);
@@ -137,7 +140,7 @@ static void act_send(struct node *n, struct check_conn *cc)
 
 static void act(struct node *n, struct check_conn *cc)
 {
-    if (!check_living(cc))
+    if (!check_living(cc) || cc->mailed)
         return;
     switch (draw(n, 24)) {
     case 0:
@@ -168,12 +171,31 @@ static void act(struct node *n, struct check_conn *cc)
     }
 }
 
+/* From its own loop, and from a thread that has none. */
+static void act_mail(struct node *n)
+{
+    struct check_conn *cc = n->conns[draw(n, n->count)];
+    if (check_living(cc) && !cc->finish_called && !cc->piped && !cc->mailed)
+        check_mail(cc, 1 + (size_t)draw(n, 1ull << (4 + draw(n, 10))));
+}
+
+static void *postman(void *arg)
+{
+    struct node *n = arg;
+    while (!n->over) {
+        if (n->count != 0)
+            act_mail(n);
+        sim_sleep(sim_size(400 * WEIR_MS));
+    }
+    return NULL;
+}
+
 /* Couples two whose peers are no end of a pipe, nor they themselves: nothing goes round for ever.
  */
 static bool may_be_piped(const struct check_conn *cc)
 {
     return check_living(cc) && cc->peer != NULL && !cc->piped && !cc->beyond && !cc->peer->piped &&
-           !cc->peer->beyond && !cc->finish_called && cc->ends == 0;
+           !cc->peer->beyond && !cc->finish_called && cc->ends == 0 && !cc->mailed;
 }
 
 static void act_pipe(struct node *n)
@@ -308,6 +330,8 @@ static void step(struct check_loop *cl, void *arg)
             act_foreign(n);
         else if (which == 8)
             act_pipe(n);
+        else if (which == 9)
+            act_mail(n);
         else
             act(n, n->conns[draw(n, n->count)]);
     }
@@ -368,7 +392,13 @@ static int node_main(void *arg)
     check_timer(n->cl, weir_after(5 * WEIR_MS), false, step, n);
     prog_leave();
     n->ready = true;
-    prog_run(n->cl);
+    if (!prog_real() && draw(n, 3) == 0)
+        n->has_postman = pthread_create(&n->postman, NULL, postman, n) == 0;
+    prog_turn(n->cl);
+    n->over = true;
+    if (n->has_postman)
+        pthread_join(n->postman, NULL);
+    prog_free(n->cl);
     free(n->conns);
     return 0;
 }
