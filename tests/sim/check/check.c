@@ -340,23 +340,3 @@ void check_killed(struct check *check, sim_host *host)
         timers_forget(cl);
     }
 }
-
-void check_idle_begin(struct check_loop *cl)
-{
-    weir_loop_stats_get(cl->loop, &cl->stats);
-    cl->idle_turns = cl->stats.turns;
-    cl->idle_sleeps = cl->stats.io_sleeps;
-    cl->idle_ns = sim_now();
-}
-
-void check_idle_end(struct check_loop *cl)
-{
-    weir_loop_stats_get(cl->loop, &cl->stats);
-    /* A far timer may wake a loop once per level of its wheel on the way; the trimming of pools and
-     * deadlines that only look again come on top. */
-    uint64_t most = 24 + 4 * (uint64_t)cl->conn_count, turns = cl->stats.turns - cl->idle_turns;
-    check_that(turns <= most, "K13.idle",
-               "at most %llu turns of a loop with nothing to do in %llu ms; %llu",
-               (unsigned long long)most, (unsigned long long)((sim_now() - cl->idle_ns) / WEIR_MS),
-               (unsigned long long)turns);
-}

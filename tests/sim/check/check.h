@@ -115,9 +115,6 @@ void check_others(struct check_loop *cl);
 void check_turn(struct check_loop *cl);
 /* Frees the loop; what it owes has come when that is done. */
 void check_loop_free(struct check_loop *cl);
-/* Nothing is due and nothing happens on this loop from now on; and what that cost at the end. */
-void check_idle_begin(struct check_loop *cl);
-void check_idle_end(struct check_loop *cl);
 /* The checked loop that this is, or NULL. */
 struct check_loop *check_loop_named(const struct check *check, const weir_loop *loop);
 /* A watch that lives as long as the loop, for its host's signal. */

@@ -37,8 +37,6 @@ struct check_loop {
     uint64_t slack_ns;   /* what cannot be judged more exactly */
     weir_loop_options options;
     weir_loop_stats stats;
-    uint64_t idle_turns, idle_sleeps;
-    weir_time idle_ns;
     struct check_timer *timers;
     struct check_foreign *foreigns;
     bool mailing;                                           /* mail is on its way to it */
