@@ -33,15 +33,12 @@ static bool queue_refuses(struct sim_io *sio, enum sim_operation operation, stru
                                      : fault(SIM_FAULT_QUEUE_FULL, operation);
     if (sock != NULL)
         refused_forget(sock);
-    if (full) {
-        sio->io.stats.sq_fulls++;
-        if (sock != NULL)
-            refused_note(sio, sock);
-        return true;
-    }
-    if (sio->queued == sio->queue_room)
+    sio->io.stats.sq_fulls += full;
+    if (full && sock != NULL)
+        refused_note(sio, sock);
+    if (!full && sio->queued == sio->queue_room)
         submit_all(sio);
-    return false;
+    return full;
 }
 
 static void queue_op(struct sim_op *op)
