@@ -227,6 +227,8 @@ static void questions_that_are_none(void **state)
     assert_int_equal(weir_conn_list((weir_conn){0}, some, 1), 1);
     assert_int_equal(weir_conn_list((weir_conn){0}, NULL, 0), 0);
     assert_int_equal(weir_pipe(it.near, it.near), WEIR_EMISUSE);
+    assert_int_equal(weir_pipe((weir_conn){0}, it.near), WEIR_EGONE);
+    assert_int_equal(weir_pipe(it.near, (weir_conn){0}), WEIR_EGONE);
     weir_loop_enter(NULL);
     assert_int_equal(weir_conn_list((weir_conn){0}, some, 4), 0);
     assert_int_equal(weir_send(it.near, weir_str("x")), WEIR_EMISUSE);

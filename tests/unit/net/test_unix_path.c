@@ -1,4 +1,5 @@
 /* Unix sockets in the file system: stale ones are replaced, nothing else is ever removed. */
+#include "net/unix_path.h"
 #include "unit/net/net_support.h"
 
 #include <dirent.h>
@@ -249,6 +250,28 @@ static void test_no_folder(void **state)
 }
 
 /* The folder's lock is waited for, but somebody who holds it for ever costs a moment, no more. */
+/* The folder that is locked: the current one for a bare name, the root for a name in it. */
+static void test_folders_that_are_locked(void **state)
+{
+    static const char *const urls[] = {"unix:bare", "unix:/name"}, *const folders[] = {".", "/"};
+
+    for (int i = 0; i < 2; i++) {
+        weir_address address = address_of(urls[i]);
+        struct unix_lock lock;
+        struct stat locked, wanted;
+
+        weir__unix_lock(&address, &lock);
+        assert_true(lock.fd >= 0);
+        assert_int_equal(fstat(lock.fd, &locked), 0);
+        assert_int_equal(stat(folders[i], &wanted), 0);
+        assert_int_equal(locked.st_ino, wanted.st_ino);
+        assert_int_equal(locked.st_dev, wanted.st_dev);
+        weir__unix_unlock(&lock);
+        assert_int_equal(lock.fd, -1);
+        weir__unix_unlock(&lock);
+    }
+}
+
 static void test_lock_is_held(void **state)
 {
     weir_address address = address_at("locked");
@@ -346,6 +369,7 @@ int main(void)
         cmocka_unit_test(test_access_refused),
         cmocka_unit_test(test_unlink_only_ours),
         cmocka_unit_test(test_no_folder),
+        cmocka_unit_test(test_folders_that_are_locked),
         cmocka_unit_test(test_lock_is_held),
         cmocka_unit_test(test_relative),
         cmocka_unit_test(test_race),
