@@ -259,6 +259,38 @@ static void a_host_without_a_descriptor(void **state)
     }
     assert_true(rig->io->ops->poll_fd(rig->io) >= 0);
     close(own);
+    rig_turn(rig, 0);
+    uint64_t calls = rig->io->stats.syscalls;
+    rig_turn(rig, 0);
+    assert_true(rig->io->stats.syscalls > calls); /* it is emptied in every turn */
+}
+
+static int entered;
+
+static int taking_nothing(struct uring *ring, unsigned submit, unsigned wait, unsigned flags,
+                          const struct io_uring_getevents_arg *arg)
+{
+    if (++entered > 1000)
+        _exit(1); /* it spins */
+    return 0;
+}
+
+/* A kernel that takes nothing and does not say why is not asked for ever. */
+static void a_kernel_that_takes_nothing(void **state)
+{
+    struct rig *rig = rig_of(state);
+    int peer;
+    unsigned slot = rig_unix(rig, &peer);
+    rig_turn(rig, 0);
+    rig_recv(rig, slot);
+    ring_here(rig)->enter = taking_nothing;
+    entered = 0;
+    assert_int_equal(rig->io->ops->wait(rig->io, -1), 0);
+    assert_in_range(entered, 1, 20);
+    ring_here(rig)->enter = uring_real_enter;
+    assert_int_equal(send(peer, "x", 1, MSG_NOSIGNAL), 1);
+    assert_true(rig_got(rig, slot, 1));
+    close(peer);
 }
 
 static const struct CMUnitTest cases[] = {
@@ -267,6 +299,7 @@ static const struct CMUnitTest cases[] = {
     IO_CASE(who_cannot_be_woken_looks_for_itself),
     IO_CASE(gathered_sends_beyond_the_memory),
     IO_CASE(a_host_without_a_descriptor),
+    IO_CASE(a_kernel_that_takes_nothing),
     IO_CASES_END,
 };
 

@@ -9,7 +9,9 @@
 #include <arpa/inet.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -203,6 +205,25 @@ static const struct bad {
     {"unix:/a%4", 7, "hexadecimal"},
     {"unix:/a%00", 7, "NUL"},
 };
+
+/* Not a name that is unknown, but one that cannot be asked for now. */
+static void test_interface_without_descriptors(void **state)
+{
+    struct weir_address_error error = {0};
+    struct rlimit limit, low;
+    weir_address address;
+    int next = dup(0);
+
+    (void)state;
+    close(next);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    low = (struct rlimit){(rlim_t)next, limit.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    int result = weir_address_parse("tcp://[fe80::1%25weirtest0]:1", &address, &error);
+    setrlimit(RLIMIT_NOFILE, &limit);
+    assert_in_range(-result, 1, 4095); /* the system's word, whatever it is */
+    assert_non_null(strstr(error.message, "could not be looked up"));
+}
 
 static void test_bad(void **state)
 {
@@ -481,6 +502,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good),
         cmocka_unit_test(test_bad),
+        cmocka_unit_test(test_interface_without_descriptors),
         cmocka_unit_test(test_explain),
         cmocka_unit_test(test_target),
         cmocka_unit_test(test_expand),
