@@ -18,6 +18,7 @@
 #include <weir/address.h>
 #include <weir/error.h>
 
+#include "base/utf8.h"
 #include "net/ip.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -243,6 +244,40 @@ static void test_bad(void **state)
         assert_memory_equal(&address, &zero, sizeof address);
         assert_true(weir_address_explain(bad->text, &error, explained, sizeof explained) > 0);
         assert_int_equal(weir_address_parse(bad->text, &address, NULL), WEIR_EADDRESS);
+    }
+}
+
+/* A long text is cut to what is near the mistake, and never within a character. */
+static void test_explain_cuts_between_characters(void **state)
+{
+    char text[400], out[600];
+
+    (void)state;
+    for (size_t before = 0; before < 3; before++) {
+        for (size_t at = 100; at < 106; at++) {
+            struct weir_address_error error = {.offset = at, .message = "here"};
+            size_t used = before;
+
+            memset(text, 'x', before);
+            while (used < 300) { /* characters of three bytes */
+                memcpy(text + used, "\xe2\x82\xac", 3);
+                used += 3;
+            }
+            text[used] = 0;
+            assert_true(weir_address_explain(text, &error, out, sizeof out) > 0);
+            assert_memory_equal(out, "...", 3);
+            char *end = strstr(out + 3, "...\n");
+            assert_non_null(end);
+            assert_true(end - out > 80 && end - out < 110);
+            assert_int_equal((unsigned char)out[3], 0xe2);
+            for (const char *next = out + 3; next < end;) {
+                uint32_t code;
+                unsigned size = utf8_next(next, (size_t)(end - next), &code);
+
+                assert_int_not_equal(size, 0);
+                next += size;
+            }
+        }
     }
 }
 
@@ -504,6 +539,7 @@ int main(void)
         cmocka_unit_test(test_bad),
         cmocka_unit_test(test_interface_without_descriptors),
         cmocka_unit_test(test_explain),
+        cmocka_unit_test(test_explain_cuts_between_characters),
         cmocka_unit_test(test_target),
         cmocka_unit_test(test_expand),
         cmocka_unit_test(test_unix_length),

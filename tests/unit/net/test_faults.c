@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -214,6 +215,30 @@ static void events_for_nobody(void **state)
     assert_int_equal(it.closes, 0);
 }
 
+/* Whoever is accepted while everything ends is reset: those it would be handed to may be gone. */
+static void an_accept_while_all_ends(void **state)
+{
+    listen_here();
+    int peer = dial(), own, pair_fds[2];
+    UNTIL(it.opens == 1);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair_fds), 0);
+    own = pair_fds[0];
+    struct listener *l = slab_at(&it.loop->net->listeners, 0);
+    struct io_event event = {
+        .token = IO_TOKEN(IO_OP_ACCEPT, LOOP_OWNER_LISTENER, l->head.generation, l->slot),
+        .result = own,
+        .flags = IO_MORE};
+    it.loop->net->stopping = true;
+    listener_event(it.loop, &event);
+    it.loop->net->stopping = false;
+    assert_int_equal(fcntl(own, F_GETFD), -1);
+    turn();
+    assert_int_equal(it.opens, 1);
+    close(pair_fds[1]);
+    close(peer);
+    UNTIL(it.closes == 1);
+}
+
 /* --- counts ----------------------------------------------------------------------------------- */
 
 static void resets_and_limits_are_counted(void **state)
@@ -287,6 +312,26 @@ static void from_an_address_of_ours(void **state)
     assert_true(weir_address_equal(&peer, &source));
 }
 
+/* The second address of localhost is forgotten once the first has answered. */
+static void the_other_address_is_forgotten(void **state)
+{
+    weir_address address;
+    char url[64];
+    weir_loop *loop;
+    struct conn *c;
+    weir_listener listener;
+    it.service.listen = "tcp://[::1]:0";
+    if (weir_listen(&listener, &it.service) < 0)
+        skip(); /* no IPv6 here */
+    assert_int_equal(weir_listener_address(listener, &address), 0);
+    snprintf(url, sizeof url, "tcp://localhost:%d", weir_address_port(&address));
+    assert_int_equal(weir_connect(&it.near, url, &it.service, NULL), 0);
+    UNTIL(it.opens == 2);
+    turn();
+    assert_int_equal(conn_get(it.near, &loop, &c), 0);
+    assert_null(c->busy); /* idle: nothing but its record */
+}
+
 /* A unix listener whose queue is full, at a name of its own. */
 static int full_listener(const char *name, int *filler)
 {
@@ -358,6 +403,100 @@ static void without_memory_to_wait_for_a_queue(void **state)
     close(filler);
 }
 
+/* --- filters ---------------------------------------------------------------------------------- */
+
+static int ready_at_once(weir_filter_at *at, void *state, void *config, bool client)
+{
+    weir_filter_ready(at);
+    return 0;
+}
+
+static int pass_up(weir_filter_at *at, void *state, weir_view data)
+{
+    return weir_filter_up(at, data);
+}
+
+static int64_t pass_down(weir_filter_at *at, void *state, weir_view data, bool flush)
+{
+    int result = weir_filter_down(at, data);
+    return result < 0 ? result : (int64_t)data.size;
+}
+
+static int end_refused(weir_filter_at *at, void *state)
+{
+    return -EPROTO;
+}
+
+static int64_t output_refused(weir_filter_at *at, void *state, weir_view data, bool flush)
+{
+    return -EPROTO;
+}
+
+static int64_t too_much_taken(weir_filter_at *at, void *state, weir_view data, bool flush)
+{
+    return (int64_t)data.size + 1;
+}
+
+static int input_refused(weir_filter_at *at, void *state, weir_view data)
+{
+    return -EPROTO;
+}
+
+/* A filter that refuses something ends its connection with that error, whatever it is. */
+static void filters_that_refuse(void **state)
+{
+    static const weir_filter filters[] = {
+        {.name = "end",
+         .open = ready_at_once,
+         .input = pass_up,
+         .output = pass_down,
+         .output_end = end_refused},
+        {.name = "output", .open = ready_at_once, .input = pass_up, .output = output_refused},
+        {.name = "size", .open = ready_at_once, .input = pass_up, .output = too_much_taken},
+        {.name = "input", .open = ready_at_once, .input = input_refused, .output = pass_down},
+        {.name = "input end",
+         .open = ready_at_once,
+         .input = pass_up,
+         .output = pass_down,
+         .input_end = end_refused},
+    };
+    static const int errors[] = {-EPROTO, -EPROTO, WEIR_EMISUSE, -EPROTO, -EPROTO};
+    for (int i = 0; i < 5; i++) {
+        for (int above = 0; above < 2; above++) { /* alone, and above one that passes all on */
+            static const weir_filter passing = {
+                .name = "passing", .open = ready_at_once, .input = pass_up, .output = pass_down};
+            const weir_filter *const stack[] = {above ? &passing : &filters[i],
+                                                above ? &filters[i] : NULL, NULL};
+            weir_service filtered = it.service;
+            filtered.filters = stack;
+            if (it.url[0] == 0)
+                listen_here();
+            it.opens = it.closes = 0;
+            it.end = (weir_end){WEIR_WHY_NONE, WEIR_DEADLINE_NONE, 0};
+            assert_int_equal(weir_connect(&it.near, it.url, &filtered, NULL), 0);
+            UNTIL(it.opens == 2);
+            switch (i) {
+            case 0:
+                assert_int_equal(weir_finish(it.near), 0);
+                break;
+            case 1:
+            case 2:
+                assert_int_equal(weir_send(it.near, weir_str("x")), 0);
+                break;
+            case 3:
+                assert_int_equal(weir_send(it.far, weir_str("x")), 0);
+                break;
+            default:
+                assert_int_equal(weir_finish(it.far), 0);
+                break;
+            }
+            UNTIL(it.closes == 2);
+            assert_int_equal(it.end.why, WEIR_WHY_ERROR);
+            assert_int_equal(it.end.error, i == 4 && above ? WEIR_EPROTO : errors[i]);
+        }
+    }
+}
+
 /* --- running ---------------------------------------------------------------------------------- */
 
 static int second_result;
@@ -380,6 +519,64 @@ static void one_run_at_a_time(void **state)
     weir_loop_enter(it.loop);
 }
 
+/* The load by which the acceptor chooses is the connections of a loop, each counted once. */
+static uint32_t loads[8];
+static unsigned heard;
+
+static void note_load(weir_conn conn, weir_view data, void *session)
+{
+    if (heard < 8)
+        loads[heard++] = weir_loop_current()->load;
+    if (weir_send(conn, data) < 0)
+        weir_abort(conn);
+}
+
+static void *ask_one_by_one(void *arg)
+{
+    weir_address address;
+    int fds[3];
+    char byte = 'x';
+    if (weir_run_address(0, &address) == 0)
+        for (int i = 0; i < 3; i++) {
+            fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+            if (connect(fds[i], (struct sockaddr *)&address.socket, address.socket_size) < 0 ||
+                send(fds[i], &byte, 1, MSG_NOSIGNAL) != 1 || recv(fds[i], &byte, 1, 0) != 1)
+                break;
+        }
+    weir_stop();
+    for (int i = 0; i < 3; i++)
+        close(fds[i]);
+    return NULL;
+}
+
+static pthread_t asker;
+
+static void start_asking(void *user)
+{
+    pthread_create(&asker, NULL, ask_one_by_one, NULL);
+}
+
+static void what_is_handed_over_is_counted_once(void **state)
+{
+    weir_service service = {.listen = "tcp://127.0.0.1:0", .on_data = note_load};
+    weir_run_options options = {.shape = WEIR_SHAPE_ACCEPTOR,
+                                .loops = 2,
+                                .spread = WEIR_SPREAD_LEAST_CONNS,
+                                .quiet = true,
+                                .keep_signals = true,
+                                .drain_ms = 2000,
+                                .on_started = start_asking};
+    weir_loop_enter(NULL);
+    heard = 0;
+    options.loops = 1; /* one that serves, beside the one that accepts */
+    assert_int_equal(weir_run(&service, 1, &options), 0);
+    pthread_join(asker, NULL);
+    assert_int_equal(heard, 3);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(loads[i], i + 1);
+    weir_loop_enter(it.loop);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -395,6 +592,10 @@ int main(void)
         CASE(a_queue_that_stays_full),
         CASE(without_memory_to_wait_for_a_queue),
         CASE(one_run_at_a_time),
+        CASE(an_accept_while_all_ends),
+        CASE(the_other_address_is_forgotten),
+        CASE(filters_that_refuse),
+        CASE(what_is_handed_over_is_counted_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
