@@ -65,11 +65,8 @@ static void a_number_comes_back(void **state)
     assert_null(loop_pin(LOOP_ID_MAX + 1));
     weir_loop_free(loop);
     assert_null(loop_pin(id));
-    do {
-        loop = loop_on("poll");
-        if (weir_loop_id(loop) != id)
-            weir_loop_free(loop);
-    } while (weir_loop_id(loop) != id);
+    for (loop = loop_on("poll"); weir_loop_id(loop) != id; loop = loop_on("poll"))
+        weir_loop_free(loop);
     alarm(20);
     weir_loop_free(loop);
     alarm(0);
