@@ -119,7 +119,7 @@ def prepare(options, found):
         record_rare(build, recorded, options.record_jobs)
     recorded["keys"] = keys
     store(name, recorded)
-    return judge.Judge(build, recorded, options.most)
+    return judge.Judge(build, recorded, options.most, options.only)
 
 
 def chosen_of(options, found, results):
@@ -143,6 +143,8 @@ def judge_all(options, judges, chosen, results):
         for done in concurrent.futures.as_completed(futures):
             site, (state, by) = futures[done], done.result()
             killed += state == "killed"
+            if options.only and state == "unreached":
+                state = results.get(site.key, {}).get("state", state)
             results[site.key] = {"state": state, "by": by}
             print(f"{state:9} {site.source}:{site.line} {site.kind}: {site.text[:90]}" +
                   (f"  [{by}]" if by else ""), flush=True)
@@ -159,6 +161,7 @@ def arguments():
     parser.add_argument("--fresh", action="store_true", help="only what was not judged yet")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--report", action="store_true")
+    parser.add_argument("--only", default="", help="judged by the programs of this pattern alone")
     parser.add_argument("--record", action="store_true", help="notes anew what every test passes")
     parser.add_argument("--asan", action="store_true", help="judged by the sanitizers' build")
     parser.add_argument("--rate", type=float, default=90, help="percent that must be killed")

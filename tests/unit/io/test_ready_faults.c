@@ -95,6 +95,27 @@ static void what_cannot_be_watched_has_not_begun(void **state)
     close(peer);
 }
 
+/* A number that is known already belongs to somebody else, who is not disturbed. */
+static void a_number_is_watched_once(void **state)
+{
+    const struct io_config plain = {.features = "-first_read"};
+    struct rig *rig = rig_of(state);
+    int peer;
+    rig_reopen(rig, &plain);
+    const struct io_ops *ops = rig->io->ops;
+    unsigned slot = rig_unix(rig, &peer), second = rig_add(rig, rig_fd(rig, slot)->fd, false);
+    rig_recv(rig, slot);
+    for (int tries = 0; tries < 2; tries++)
+        assert_int_equal(
+            ops->recv(rig->io, rig_fd(rig, second), rig_token(rig, second, IO_OP_RECV)), -EEXIST);
+    assert_int_equal(rig_fd(rig, second)->flags & READY_KNOWN, 0);
+    assert_int_equal(ops->in_flight(rig->io), 1);
+    rig->slot[second].used = false;
+    assert_int_equal(send(peer, "x", 1, MSG_NOSIGNAL), 1);
+    assert_true(rig_got(rig, slot, 1));
+    close(peer);
+}
+
 /* --- opening ---------------------------------------------------------------------------------- */
 
 static struct io_fd *find_none(void *owner, uint64_t token)
@@ -287,6 +308,7 @@ static void without_a_pool(void **state)
 
 static const struct CMUnitTest cases[] = {
     IO_CASE(what_cannot_be_watched_has_not_begun),
+    IO_CASE(a_number_is_watched_once),
     IO_CASE(opening_fails_cleanly),
     IO_CASE(small_blocks),
     IO_CASE(the_plan_has_all_rows),
