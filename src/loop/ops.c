@@ -209,7 +209,6 @@ int weir_signal(weir_watch *memory, int signal_number, weir_signal_fn *fn, void 
         return result;
     *watch =
         (struct watch){.loop = loop, .signal_fn = fn, .arg = arg, .signal_number = signal_number};
-    list_init(&watch->link);
     list_push(&loop->signals, &watch->link);
     return 0;
 }

@@ -84,7 +84,17 @@ def sites_hit(path):
 
 
 def record(program):
-    """Runs a test as it is and notes each case's time and places; cases that fail are left out."""
+    """Runs a test as it is and notes each case's time and places; cases that fail, three times on a
+    machine that may be busy, are left out."""
+    for _ in range(3):
+        failed = record_once(program)
+        if not failed:
+            break
+    return program, failed
+
+
+def record_once(program):
+    failed = False
     with tempfile.TemporaryDirectory(prefix="weir-record-") as folder:
         hits, lines = os.path.join(folder, "hits"), os.path.join(folder, "lines")
         with open(hits, "wb") as file:
@@ -94,17 +104,19 @@ def record(program):
                                     "WEIR_CASES_RECORD": lines}, 300)
         taken_us = int((time.monotonic() - began) * 1e6)
         if program.name.startswith("nth"):
-            return program, run.failed() # run by run: record_nth
+            return run.failed() # run by run: record_nth
         if not os.path.exists(lines):
             if not run.failed():
                 program.cases["whole"] = [taken_us, sites_hit(hits)]
-            return program, run.failed()
+            return run.failed()
         with open(lines, encoding="utf-8") as file:
             for line in file:
                 words = line.split()
                 if words[1] == "0":
                     program.cases[words[0]] = [int(words[2]), [int(w) for w in words[3:] if w != "0"]]
-        return program, run.failed()
+                else:
+                    failed = True
+        return failed
 
 
 def record_seed(build, program, seed):

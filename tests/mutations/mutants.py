@@ -69,7 +69,7 @@ def record_all(build, jobs, known, everything):
                 print(f"fails without a mutant: {program.name}", flush=True)
             recorded["programs"][program.name] = {
                 "command": program.command, "variables": program.variables,
-                "stamp": program.stamp, "cases": program.cases}
+                "stamp": 0 if failed else program.stamp, "cases": program.cases}
         for entry in pool.map(lambda s: judge.record_seed(build, *s), seeds):
             recorded["seeds"].append(entry)
     return recorded

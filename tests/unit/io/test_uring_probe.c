@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -61,11 +62,15 @@ static void versions_with_quirks(void **state)
     }
 }
 
-static int fd_next(void)
+static int fds_open(void)
 {
-    int next = dup(0);
-    close(next);
-    return next;
+    DIR *folder = opendir("/proc/self/fd");
+    int count = 0;
+    assert_non_null(folder);
+    while (readdir(folder) != NULL)
+        count++;
+    closedir(folder);
+    return count;
 }
 
 static struct io_fd *find_none(void *owner, uint64_t token)
@@ -76,7 +81,7 @@ static struct io_fd *find_none(void *owner, uint64_t token)
 /* Called first: the probe runs once in a process. */
 static void the_probe_leaves_nothing(void **state)
 {
-    int next = fd_next();
+    int open_before = fds_open();
     uint64_t live = weir__alloc_live();
     struct io_config config = {.find = find_none};
     const char *why = NULL;
@@ -85,13 +90,13 @@ static void the_probe_leaves_nothing(void **state)
     const struct uring_facts *facts = uring_facts();
     if (facts->error < 0)
         skip_because("no io_uring here");
-    assert_int_equal(fd_next(), next);
+    assert_int_equal(fds_open(), open_before);
     assert_int_equal(weir__alloc_live(), live);
     assert_non_null(facts->unix_end); /* by its version */
     assert_ptr_equal(uring_facts(), facts);
     assert_int_equal(weir__io_uring.open(&io, &config, &why), 0);
     io->ops->close(io);
-    assert_int_equal(fd_next(), next);
+    assert_int_equal(fds_open(), open_before);
     assert_int_equal(weir__alloc_live(), live);
 }
 
@@ -130,6 +135,7 @@ static void blocks_as_they_are_asked_for(void **state)
         {"block=255", 0, 0, -EINVAL},
         {"blocks=32769", 0, 0, -EINVAL},
         {"block=1048576,blocks=1,-multishot_recv", 65536, 1, 0},
+        {"block=1048576,blocks=1", 65536, 1, 0},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct io_config config = {.find = find_none, .features = rows[i].features};
@@ -146,7 +152,8 @@ static void blocks_as_they_are_asked_for(void **state)
             /* One receive never brings more than an event may carry. */
             assert_true(uring_of(io)->buffers.cap <= uring_of(io)->event_max);
             assert_true(uring_of(io)->buffers.size == rows[i].size ||
-                        uring_of(io)->buffers.cap == uring_of(io)->event_max);
+                        uring_of(io)->buffers.cap == uring_of(io)->event_max ||
+                        uring_facts()->recv_cap != NULL);
             io->ops->close(io);
         }
         assert_int_equal(weir__alloc_live(), live);

@@ -453,6 +453,7 @@ static void play(const char *features, uint64_t first_seed)
     }
     wind_up();
     assert_true(owner.finals > ROUNDS && script.missed > 0 && script.partial > 0);
+    assert_true(owner.io->stats.spurious > 0); /* cancels that missed are counted */
     owner.io->ops->close(owner.io);
 }
 
