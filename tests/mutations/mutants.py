@@ -122,6 +122,17 @@ def prepare(options, found):
     return judge.Judge(build, recorded, options.most, options.only)
 
 
+def passed_by(recorded, found):
+    """Numbers of the places that some test passes, by what was taken down last."""
+    keys = set()
+    entries = [case[1] for program in recorded.get("programs", {}).values()
+               for case in program["cases"].values()]
+    entries += [entry[2] for kind in ("seeds", "chunks", "nth") for entry in recorded.get(kind, [])]
+    for places in entries:
+        keys.update(recorded["keys"][place - 1] for place in places)
+    return {site.number for site in found if site.key in keys}
+
+
 def chosen_of(options, found, results):
     chosen = [s for s in found if not options.names or
               any(s.source.startswith(f"src/{n}") or s.source == n or s.key == n
@@ -177,7 +188,7 @@ def main():
     found = tree.all_sites()
     results = load("results.json", {})
     if options.report:
-        report.write(found, results)
+        report.write(found, results, passed_by(load("recorded.json", {"keys": []}), found))
         return 0
     chosen = chosen_of(options, found, results)
     if options.list:

@@ -17,8 +17,17 @@ tests/mutations/mutants.py --again                 # those that survived, after 
 tests/mutations/mutants.py --list net              # what there is
 ```
 
-| floor | mutants | judged | killed | | survivors explained | open |
-|---|---|---|---|---|---|---|
+| floor | mutants | judged | killed | of all judged | survivors explained | open | killed without the explained |
+|---|---|---|---|---|---|---|---|
+"""
+
+JUDGED = """
+What was judged is a sample drawn by `--sample N --seed 1` of each floor. When it was first judged 72 %
+of it were killed in `io`, 69 % in `loop`, 69 % in `net`; the tests written since were written for its
+survivors, so that these figures say nothing of the places that were not judged. Of those, {unpassed} are
+passed by no test at all, or are checks that never come out the other way: they would survive. Explained
+survivors are those that no test can tell from the original, or only on another kernel, file system or
+in a race of a few instructions; each has its reason below.
 """
 
 BY = """
@@ -61,8 +70,10 @@ def row(name, own, results, explained):
     left = [s for s in judged if results[s.key]["state"] != "killed"]
     known = sum(s.key in explained for s in left)
     rate = f"{100 * killed / len(judged):.1f} %" if judged else ""
+    bare = len(judged) - known
+    wanted = f"{100 * killed / bare:.1f} %" if bare else ""
     return (f"| {name} | {len(own)} | {len(judged)} | {killed} | {rate} | {known} | "
-            f"{len(left) - known} |\n")
+            f"{len(left) - known} | {wanted} |\n")
 
 
 def escaped(text):
@@ -87,7 +98,8 @@ def survivors(found, results, explained):
     return out
 
 
-def write(found, results):
+def write(found, results, passed):
+    """passed: the numbers of the places that some test passes."""
     explained = reasons()
     now = {s.key for s in found}
     out = HEAD.format(total=len(found))
@@ -95,6 +107,8 @@ def write(found, results):
         own = [s for s in found if s.source.startswith(f"src/{folder}/")]
         out += row(folder, own, results, explained)
     out += row("all", found, results, explained)
+    out += JUDGED.format(unpassed=sum(s.key not in results and s.number not in passed
+                                      for s in found))
     judges = {}
     for key, result in results.items():
         if key in now and result["state"] == "killed":
