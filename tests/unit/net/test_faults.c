@@ -147,8 +147,6 @@ static int dial(void)
     return fd;
 }
 
-/* --- verbs that fail -------------------------------------------------------------------------- */
-
 static void a_receive_that_cannot_begin(void **state)
 {
     it.recv_errors = 1000;
@@ -193,8 +191,6 @@ static void an_end_that_cannot_be_sent(void **state)
     close(fd);
 }
 
-/* --- events for what is gone ------------------------------------------------------------------ */
-
 static void events_for_nobody(void **state)
 {
     pair();
@@ -238,8 +234,6 @@ static void an_accept_while_all_ends(void **state)
     close(peer);
     UNTIL(it.closes == 1);
 }
-
-/* --- counts ----------------------------------------------------------------------------------- */
 
 static void resets_and_limits_are_counted(void **state)
 {
@@ -292,8 +286,6 @@ static void refused_connections_are_counted(void **state)
         UNTIL(service->conns == 0);
     }
 }
-
-/* --- connecting ------------------------------------------------------------------------------- */
 
 static void from_an_address_of_ours(void **state)
 {
@@ -408,8 +400,6 @@ static void without_memory_to_wait_for_a_queue(void **state)
     close(filler);
 }
 
-/* --- filters ---------------------------------------------------------------------------------- */
-
 static int ready_at_once(weir_filter_at *at, void *state, void *config, bool client)
 {
     weir_filter_ready(at);
@@ -501,8 +491,6 @@ static void filters_that_refuse(void **state)
         }
     }
 }
-
-/* --- running ---------------------------------------------------------------------------------- */
 
 static int second_result;
 
