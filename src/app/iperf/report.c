@@ -81,6 +81,9 @@ static void test_start(weir_json_writer *out, const struct iperf_test *test)
     weir_json_number(out, "tos", params->tos);
     weir_json_number(out, "target_bitrate", params->rate_bits);
     weir_json_number(out, "bidir", params->both);
+    weir_json_number(out, "fqrate", 0); /* not there, but a field of 3.18 */
+    uint64_t every_ns = test->options->interval_ns;
+    weir_json_real(out, "interval", every_ns != WEIR_NEVER ? (double)every_ns / 1e9 : 0);
     weir_json_end(out);
 }
 
@@ -102,6 +105,7 @@ static void start(weir_json_writer *out, const struct iperf_test *test)
     if (!test->params.udp)
         weir_json_number(out, "tcp_mss_default", test->mss_bytes);
     weir_json_number(out, "target_bitrate", test->params.rate_bits);
+    weir_json_number(out, "fq_rate", 0);
     weir_json_number(out, "sock_bufsize", test->params.window_bytes);
     weir_json_number(out, "sndbuf_actual", test->send_buffer_bytes);
     weir_json_number(out, "rcvbuf_actual", test->receive_buffer_bytes);
