@@ -30,12 +30,17 @@ class Server:
     """One end that serves, weir's or iperf3's, on a port of its own."""
 
     def __init__(self, program, *arguments):
-        self.port = free_port()
         self.ends = "-1" in arguments
-        self.process = subprocess.Popen(
-            [*program, "-s", "-p", str(self.port), *arguments], stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        wait_until(self.listens, what="the server's start")
+        for _ in range(5):  # somebody may take the port in between
+            self.port = free_port()
+            self.process = subprocess.Popen(
+                [*program, "-s", "-p", str(self.port), *arguments], stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            wait_until(lambda: self.process.poll() is not None or self.listens(),
+                       what="the server's start")
+            if self.process.poll() is None:
+                return
+        raise AssertionError(self.process.stdout.read())
 
     def listens(self):
         # Not by connecting: iperf3 would take that for a client.
