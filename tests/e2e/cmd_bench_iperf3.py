@@ -16,7 +16,10 @@ COOKIE = b"a" * 36 + b"\0"
 
 
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    # On every address: a connection of any of them may hold a port.
+    six = socket.has_dualstack_ipv6()
+    with socket.create_server(("::" if six else "", 0), dualstack_ipv6=six,
+                              family=socket.AF_INET6 if six else socket.AF_INET) as listener:
         return listener.getsockname()[1]
 
 
