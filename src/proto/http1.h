@@ -209,10 +209,10 @@ struct http1_response {
  * no more than one that does not. Nothing else needs to be kept between two calls.
  */
 struct http1_resume {
-    uint32_t line;    /* offset of the first line that has not come in full */
-    uint32_t scanned; /* offset of the first byte not looked at */
-    uint16_t lines;   /* start line and fields before it */
-};
+    uint32_t line;                     /* offset of the first line that has not come in full */
+    uint32_t scanned;                  /* offset of the first byte not looked at */
+    uint16_t lines;                    /* start line and fields before it */
+} __attribute__((packed, aligned(2))); /* 10 bytes: one stands in each idle connection */
 
 /*
  * Parses the head of a request from the first byte of p. Returns its length in bytes (the body or

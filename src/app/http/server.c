@@ -14,7 +14,8 @@
 
 static struct exchange *active(struct http_server *server, const struct http_conn *h)
 {
-    return h->exchange != 0 ? slab_at(&server->shared->exchanges, h->exchange - 1) : NULL;
+    return !h->head_began && h->exchange != 0 ? slab_at(&server->shared->exchanges, h->exchange - 1)
+                                              : NULL;
 }
 
 void http_date(struct http_server *server)
