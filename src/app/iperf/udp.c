@@ -250,7 +250,8 @@ static uint64_t due(const struct iperf_stream *stream, uint64_t *due_ns)
     uint64_t allowed = ((uint64_t)((double)(now_ns - test->start_ns) / step_ns) + 1) * burst;
     if (allowed > sent)
         return allowed - sent;
-    *due_ns = test->start_ns + (uint64_t)((double)(sent / burst) * step_ns) + 1;
+    uint64_t bursts = sent / burst;
+    *due_ns = test->start_ns + (uint64_t)((double)bursts * step_ns) + 1;
     if (*due_ns < now_ns + TICK_NS) /* several at once: waking up costs more than being late */
         *due_ns = now_ns + TICK_NS;
     return 0;

@@ -216,7 +216,6 @@ static void on_print(const char *text, size_t size, void *user)
 static void on_signal(int number)
 {
     weir_iperf_stop();
-    signal(number, SIG_DFL);
 }
 
 static int exit_code(int error)
@@ -252,8 +251,9 @@ static int iperf3_run(const struct command *self, int argc, char **argv)
     if (code != EX_OK)
         return code;
     out.print = on_print;
-    signal(SIGINT, on_signal);
-    signal(SIGTERM, on_signal);
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
     int error = given.server ? weir_iperf_serve(&out, why, sizeof why)
                              : weir_iperf_client(&out, why, sizeof why);
     if (error == 0)
