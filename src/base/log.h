@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include <weir/log.h>
 
@@ -24,6 +25,10 @@ void weir__log(enum weir_log_level level, int code, uint64_t handle, const char 
 
 /* Whether anybody has set a sink. Any thread. */
 bool weir__log_has_sink(void);
+
+/* One write(2), again when a signal interrupts it, whose SIGPIPE is swallowed, unless one was
+ * pending before (K15). As write(2) says; errno too. */
+ssize_t weir__write_quietly(int fd, const char *bytes, size_t size);
 
 /* The same for what may come in floods: a site lets through one line a second; the next line says
  * how many were held back. `site` is a static zeroed struct; threads may share it. */

@@ -15,6 +15,7 @@
 #include <weir/error.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/utf8.h"
 
 enum {
@@ -116,8 +117,7 @@ static bool has_room(int fd, int wait_ms)
     return poll(&one, 1, wait_ms) == 1 && (one.revents & (POLLERR | POLLNVAL)) == 0;
 }
 
-/* One write whose SIGPIPE is swallowed, unless one was pending before. */
-static bool write_quietly(int fd, const char *bytes, size_t size)
+ssize_t weir__write_quietly(int fd, const char *bytes, size_t size)
 {
     sigset_t pipe_only, before, pending;
     sigemptyset(&pipe_only);
@@ -133,8 +133,10 @@ static bool write_quietly(int fd, const char *bytes, size_t size)
         while (sigtimedwait(&pipe_only, NULL, &at_once) < 0 && errno == EINTR)
             continue;
     }
+    int error = errno;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return written == (ssize_t)size;
+    errno = error;
+    return written;
 }
 
 void weir_log_to_fd(const weir_log_line *entry, void *fd_as_pointer)
@@ -145,7 +147,8 @@ void weir_log_to_fd(const weir_log_line *entry, void *fd_as_pointer)
     struct line line;
     add_head(&line, entry);
     add_tail(&line, entry, lost);
-    if (!has_room(fd, lost == 0 ? WAIT_MS : 0) || !write_quietly(fd, line.bytes, line.size))
+    if (!has_room(fd, lost == 0 ? WAIT_MS : 0) ||
+        weir__write_quietly(fd, line.bytes, line.size) != (ssize_t)line.size)
         atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
     else if (lost != 0) /* unless more were lost meanwhile: then the next line tells them all */
         atomic_compare_exchange_strong_explicit(&dropped, &lost, 0, memory_order_relaxed,

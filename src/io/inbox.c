@@ -50,7 +50,8 @@ int weir__inbox_receive(struct inbox *inbox, int fd)
         header->msg_controllen = IO_MESSAGE_CONTROL;
     }
     /* MSG_TRUNC: the length is that of the message, also when it did not fit. */
-    got = recvmmsg(fd, inbox->header, IO_MESSAGES_MOST, MSG_DONTWAIT | MSG_TRUNC, NULL);
+    got = recvmmsg(fd, inbox->header, IO_MESSAGES_MOST, MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC,
+                   NULL);
     if (got < 0)
         return -errno;
     for (int i = 0; i < got; i++) {

@@ -51,6 +51,7 @@ void uring_messages_close(struct uring *ring)
     struct uring_messages *messages = ring->messages;
 
     weir__inbox_free(ring->inbox);
+    ring->inbox = NULL;
     if (!messages)
         return;
     if (messages->entry && !ring->forked)
@@ -134,7 +135,8 @@ int uring_recvmsg(struct io *io, struct io_fd *fd, uint64_t token)
     sqe->ioprio = IORING_RECV_MULTISHOT;
     sqe->addr = (uintptr_t)header;
     sqe->len = 1;
-    sqe->msg_flags = MSG_TRUNC; /* the length is that of the message, also when it did not fit */
+    /* MSG_TRUNC: the length is that of the message, also when it did not fit. */
+    sqe->msg_flags = MSG_TRUNC | MSG_CMSG_CLOEXEC;
     sqe->user_data = token;
     ring->in_flight++;
     return IO_PENDING;

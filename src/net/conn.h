@@ -165,7 +165,7 @@ struct busy {
     size_t held_room;
     uint32_t held_from, held_to;
     uint64_t write_mark_bytes; /* sent_bytes when the write deadline's interval began */
-    uint64_t write_look_bytes; /* what the peer had taken, a part of the interval later */
+    int64_t write_look_bytes;  /* what the peer had taken, a part of the interval later; or -1 */
     uint32_t scanned;          /* of held input: the framing looked so far */
     uint32_t write_mark_ms;
     bool stalling;           /* output is pending, the interval runs */
@@ -440,9 +440,9 @@ void conn_idle_begin(weir_loop *loop, struct conn *c); /* the times of on_idle c
 void conn_event_timer(weir_loop *loop, struct wheel_node *node);
 
 /* info.c. The bytes that have left the kernel's send queue: acknowledged by the peer's kernel, or
- * of a unix socket read by the peer. Where that cannot be asked, all that the kernel has accepted.
- */
-uint64_t conn_taken(weir_loop *loop, struct conn *c);
+ * of a unix socket (whose kernel counts memory, more than bytes) read by the peer. -1: it cannot be
+ * asked now. */
+int64_t conn_taken(weir_loop *loop, struct conn *c);
 /* Whether what was just received has waited longer than this for a loop that is overloaded (K19).
  * Asks the kernel only then. */
 bool conn_overdue(weir_loop *loop, struct conn *c, uint32_t most_ms);

@@ -150,7 +150,6 @@ static void fill(struct dgram *d, struct dgram_config *config, int fd, const wei
     d->seqpacket = address->transport == WEIR_TRANSPORT_UNIX_SEQPACKET;
 
     d->gso = d->udp && config->service.gso != WEIR_SWITCH_OFF;
-    d->gso_below = UINT32_MAX;
     d->errors = d->udp && config->service.on_error != NULL;
     /* The family that the socket has: one bound to any address may have fallen back to IPv4. */
     struct sockaddr_storage bound = {.ss_family = AF_UNSPEC};
@@ -360,6 +359,8 @@ void dgram_event(weir_loop *loop, const struct io_event *event)
     default:
         return;
     }
+    if (loop_is_orphan(loop)) /* a handler has forked, and this is the child: d is the parent's */
+        return;
     dgram_dirty(loop, d);
     loop_ready_run(loop);
     /* Before the receive memory is used again: what was taken from it is sent or copied. */

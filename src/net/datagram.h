@@ -82,7 +82,7 @@ struct dgram {
     bool opened; /* on_open is not owed any more */
     uint8_t why; /* enum weir_why */
     int error;
-    uint32_t gso_below; /* sizes from this on are not joined: the path takes them in fragments */
+    uint32_t alone; /* of the queue, which were refused as a train: they go one by one */
     uint32_t linger_due_ms;
     uint32_t blocked_ms; /* the first of the queue has found its peer full since then; 0: not */
     uint32_t streak;     /* errors without a datagram in or out between them */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <weir/units.h>
 
@@ -128,7 +129,7 @@ static void batch_tell(weir_loop *loop, struct dgram *d, struct batch *batch)
     const weir_dgram_service *service = &d->config->service;
     unsigned count = batch->count;
     batch->count = 0;
-    if (count == 0 || d->phase != DGRAM_OPEN)
+    if (count == 0 || loop_is_orphan(loop) || d->phase != DGRAM_OPEN)
         return;
     service->on_batch(dgram_handle(loop, d), batch->in, count, d->user);
     loop_ready_run(loop);
@@ -155,7 +156,7 @@ static void hand_over(weir_loop *loop, struct dgram *d, const weir_datagram *in,
         service->on_datagram(dgram_handle(loop, d), one, d->user);
         loop_ready_run(loop);
     }
-    if (d->queue_count >= FLUSH_AT && !d->sending && !d->send_waits)
+    if (!loop_is_orphan(loop) && d->queue_count >= FLUSH_AT && !d->sending && !d->send_waits)
         dgram_flush(loop, d);
 }
 
@@ -178,7 +179,8 @@ static void take_apart(weir_loop *loop, struct dgram *d, const weir_datagram *tr
     weir_datagram in = *train;
     uint32_t each = train->segment_bytes;
     in.segment_bytes = 0;
-    for (uint32_t at = 0; at < train->view.size && d->phase == DGRAM_OPEN; at += each) {
+    for (uint32_t at = 0; at < train->view.size && !loop_is_orphan(loop) && d->phase == DGRAM_OPEN;
+         at += each) {
         uint32_t left = train->full_bytes - at;
         in.view = weir_slice(train->view, at, each);
         in.full_bytes = left < each ? left : each;
@@ -192,7 +194,7 @@ static void deliver(weir_loop *loop, struct dgram *d, const struct io_message *m
     struct batch batch; /* 6 KiB; filled as far as needed */
     bool whole = d->config->service.gro_whole == WEIR_SWITCH_ON;
     batch.count = 0;
-    for (unsigned i = 0; i < count && d->phase == DGRAM_OPEN; i++) {
+    for (unsigned i = 0; i < count && !loop_is_orphan(loop) && d->phase == DGRAM_OPEN; i++) {
         weir_datagram in;
         describe(&in, &messages[i]);
         count_received(loop, d, &in);
@@ -220,6 +222,15 @@ static void borrow(struct net *net, const struct io_message *messages, unsigned 
     }
 }
 
+/* What the network, or who pretends to be it, says of single datagrams. Anybody can send ICMP: any
+ * number of these says nothing of the socket. */
+static bool of_the_network(int error)
+{
+    return error == -ECONNREFUSED || error == -EHOSTUNREACH || error == -ENETUNREACH ||
+           error == -EMSGSIZE || error == -EPROTO || error == -ENOPROTOOPT || error == -EHOSTDOWN ||
+           error == -ENETDOWN || error == -ENONET || error == -EACCES;
+}
+
 /* An error that the socket tells of instead of a datagram: of one that was sent, most often. Those
  * of the error queue say more; without it, and when there is nothing in it, this is told. */
 static void received_error(weir_loop *loop, struct dgram *d, int error)
@@ -227,16 +238,40 @@ static void received_error(weir_loop *loop, struct dgram *d, int error)
     uint64_t before = d->stats.errors;
     if (error == -ECANCELED || error == -EINTR || error == -EAGAIN || error == -ENOBUFS)
         return;
-    if (++d->streak > DGRAM_ERRORS_MOST || error == -EBADF || error == -ENOTSOCK ||
-        error == -ENOTCONN || error == -EOPNOTSUPP) {
-        dgram_fail(loop, d, WEIR_WHY_ERROR, error);
+    if (error == -ENOMEM) { /* the kernel's want passes */
+        d->recv_waits = true;
+        dgram_later(loop, d, 1);
         return;
     }
     dgram_errors_read(loop, d);
-    if (d->stats.errors == before) {
-        weir_datagram_error told = {
-            .error = error, .origin = WEIR_ORIGIN_SOCKET, .peer = d->connected ? &d->peer : NULL};
-        dgram_error_tell(loop, d, &told);
+    if (d->stats.errors != before || d->phase > DGRAM_FLUSHING)
+        return;
+    if (error == -EBADF || error == -ENOTSOCK || error == -ENOTCONN || error == -EOPNOTSUPP ||
+        (!of_the_network(error) && ++d->streak > DGRAM_ERRORS_MOST)) {
+        dgram_fail(loop, d, WEIR_WHY_ERROR, error);
+        return;
+    }
+    weir_datagram_error told = {
+        .error = error, .origin = WEIR_ORIGIN_SOCKET, .peer = d->connected ? &d->peer : NULL};
+    dgram_error_tell(loop, d, &told);
+}
+
+/* Descriptors that a peer of this host has passed, whom nobody asked for any: the kernel has put
+ * them into our table. */
+static void close_passed(const struct io_message *messages, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        struct msghdr header = {.msg_control = messages[i].control,
+                                .msg_controllen = messages[i].control_size};
+        for (struct cmsghdr *c = CMSG_FIRSTHDR(&header); c != NULL; c = CMSG_NXTHDR(&header, c)) {
+            if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+                continue;
+            for (size_t at = 0; at + sizeof(int) <= c->cmsg_len - CMSG_LEN(0); at += sizeof(int)) {
+                int fd;
+                memcpy(&fd, CMSG_DATA(c) + at, sizeof fd);
+                close(fd);
+            }
+        }
     }
 }
 
@@ -259,6 +294,8 @@ void dgram_event_recv(weir_loop *loop, struct dgram *d, const struct io_event *e
         received_error(loop, d, event->result);
         return;
     }
+    if (event->result > 0 && !d->udp)
+        close_passed(event->messages, (unsigned)event->result);
     if (event->result > 0 && d->phase == DGRAM_OPEN) {
         unsigned count = real_ones(d, event);
         d->streak = 0;
@@ -266,9 +303,9 @@ void dgram_event_recv(weir_loop *loop, struct dgram *d, const struct io_event *e
         loop->net->dgram_counters.receives++;
         borrow(loop->net, event->messages, (unsigned)event->result);
         deliver(loop, d, event->messages, count);
-        if (count < (unsigned)event->result)
+        if (count < (unsigned)event->result && !loop_is_orphan(loop))
             dgram_fail(loop, d, WEIR_WHY_PEER_FINISHED, 0);
     }
-    if ((event->flags & IO_ERRORS) != 0)
+    if ((event->flags & IO_ERRORS) != 0 && !loop_is_orphan(loop))
         dgram_errors_read(loop, d);
 }

@@ -19,6 +19,7 @@ enum {
     QUEUE_FIRST = 64,
     COPY_BELOW = 256,  /* as for connections: a reference costs more than a few bytes */
     FLUSH_MOST = 4096, /* datagrams of one socket in a flush: others want their turn */
+    FLUSH_CALLS = 256, /* calls to the kernel, for those of which none leaves */
     RETRY_MS = 1,
 };
 
@@ -71,6 +72,7 @@ static void pop(weir_loop *loop, struct dgram *d)
     d->queue_head = (d->queue_head + 1) & (d->queue_room - 1);
     d->queue_count--;
     d->queue_own -= d->queue_own != 0;
+    d->alone -= d->alone != 0;
     d->retried = false;
     d->blocked_ms = 0;
 }
@@ -216,7 +218,7 @@ static uint32_t train_length(const struct dgram *d, uint32_t at, uint32_t vector
     const struct dgram_out *first = dgram_at(d, at);
     uint32_t bytes = first->size, count = 1;
     uint32_t most = vectors < TRAIN_MOST ? vectors : TRAIN_MOST;
-    if (!d->gso || first->segment_bytes != 0 || first->size == 0 || first->size >= d->gso_below)
+    if (!d->gso || at < d->alone || first->segment_bytes != 0 || first->size == 0)
         return 1;
     for (; count < most && at + count < d->queue_count; count++) {
         const struct dgram_out *next = dgram_at(d, at + count);
@@ -350,39 +352,28 @@ static void name_address(const struct dgram *d, const struct dgram_out *out, wei
 
 /* The kernel refused the first of what was gathered. A train may be refused where its datagrams
  * would not be: they go one by one then. Another's error may stand in the way, once. What is
- * refused for itself is dropped and told of. */
-static void send_failed(weir_loop *loop, struct dgram *d, uint32_t joined, int error)
+ * refused for itself is dropped and told of. Handlers may queue more meanwhile, and drop the oldest
+ * for it, but not the first. */
+static void refused(weir_loop *loop, struct dgram *d, uint32_t joined, int error)
 {
     struct dgram_out *out = dgram_at(d, 0);
     weir_address peer;
-    if (joined > 1 && (error == -EIO || error == -EOPNOTSUPP)) {
-        d->gso = false; /* a device without checksums */
-        return;
-    }
-    if (joined > 1 && (error == -EINVAL || error == -EMSGSIZE)) {
-        d->gso_below = out->size; /* larger than what the path takes whole */
-        return;
-    }
     bool others = error == -ECONNREFUSED || error == -EHOSTUNREACH || error == -ENETUNREACH ||
                   error == -ENOPROTOOPT || error == -EHOSTDOWN || error == -EPROTO;
-    uint64_t before = d->stats.errors;
+    uint64_t before = d->stats.errors, dropped = d->stats.dropped_oldest;
     name_address(d, out, &peer);
     d->refused_to = &peer;
     dgram_errors_read(loop, d);
     d->refused_to = NULL;
-    if (d->queue_count == 0)
-        return;
-    out = dgram_at(d, 0); /* a handler may have queued more, and the queue have moved */
     if (others && d->udp && !d->retried) {
         d->retried = true;
-        if (d->stats.errors == before) {
-            weir_datagram_error told = {.error = error,
-                                        .origin = WEIR_ORIGIN_SOCKET,
-                                        .peer = d->connected ? &d->peer : NULL};
-            dgram_error_tell(loop, d, &told);
+        if (!d->errors) { /* otherwise it stood in the error queue, or comes again: it is our own */
+            d->stats.errors++;
+            loop->net->dgram_counters.errors++;
         }
         return;
     }
+    out = dgram_at(d, 0); /* the queue may have moved */
     weir_datagram_error told = {.error = error,
                                 .origin = WEIR_ORIGIN_LOCAL,
                                 .peer = &peer,
@@ -390,8 +381,23 @@ static void send_failed(weir_loop *loop, struct dgram *d, uint32_t joined, int e
     /* The error queue has told of it already. */
     if (d->stats.errors == before)
         dgram_error_tell(loop, d, &told);
+    if (d->stats.dropped_oldest != dropped)
+        joined = 1; /* the others of its train may be those that were dropped */
     for (uint32_t i = 0; i < joined && d->queue_count != 0; i++)
         drop(loop, d, &d->stats.dropped_error);
+}
+
+static void send_failed(weir_loop *loop, struct dgram *d, uint32_t joined, int error)
+{
+    /* A device without checksums, or larger than what the path to this peer takes whole. */
+    if (joined > 1 &&
+        (error == -EIO || error == -EOPNOTSUPP || error == -EINVAL || error == -EMSGSIZE)) {
+        d->alone = joined;
+        return;
+    }
+    d->send_alone = true; /* so that the first stays */
+    refused(loop, d, joined, error);
+    d->send_alone = false;
 }
 
 void dgram_event_sent(weir_loop *loop, struct dgram *d, int result)
@@ -405,6 +411,24 @@ void dgram_event_sent(weir_loop *loop, struct dgram *d, int result)
         sent(loop, d, 1);
     else
         send_failed(loop, d, 1, result);
+}
+
+static bool same_name(const struct dgram_name *a, const struct dgram_name *b)
+{
+    return a->size == b->size && memcmp(&a->any, &b->any, a->size) == 0;
+}
+
+static void drop_others_to(weir_loop *loop, struct dgram *d, const struct dgram_name *name)
+{
+    for (uint32_t left = d->queue_count; left != 0; left--) {
+        struct dgram_out first = *dgram_at(d, 0);
+        if (same_name(&first.name, name)) {
+            drop(loop, d, &d->stats.dropped_error);
+            continue;
+        }
+        d->queue_head = (d->queue_head + 1) & (d->queue_room - 1);
+        *dgram_at(d, d->queue_count - 1) = first; /* once around, in order */
+    }
 }
 
 /* The kernel takes nothing now: what points into receive memory is copied, or dropped where there
@@ -439,7 +463,9 @@ static enum step blocked(weir_loop *loop, struct dgram *d)
         if (d->blocked_ms == 0)
             d->blocked_ms = loop->now_ms | 1;
         if ((int32_t)(loop->now_ms - d->blocked_ms) >= (int32_t)d->config->service.linger_ms) {
-            send_failed(loop, d, 1, -EAGAIN); /* a peer that does not read */
+            struct dgram_name name = dgram_at(d, 0)->name;
+            send_failed(loop, d, 1, -EAGAIN); /* a peer that does not read: */
+            drop_others_to(loop, d, &name);   /* nobody else waits for it again */
             return STEP_ON;
         }
         d->send_waits = true;
@@ -511,10 +537,11 @@ static void marks(weir_loop *loop, struct dgram *d)
 void dgram_flush(weir_loop *loop, struct dgram *d)
 {
     uint64_t most = d->stats.sent_datagrams + FLUSH_MOST;
+    unsigned calls = 0;
     enum step step = STEP_ON;
     while (step == STEP_ON && d->queue_count != 0 && !d->sending && !d->send_waits &&
            d->phase <= DGRAM_FLUSHING) {
-        if (d->stats.sent_datagrams >= most) {
+        if (d->stats.sent_datagrams >= most || ++calls > FLUSH_CALLS) {
             dgram_dirty(loop, d);
             break;
         }

@@ -133,6 +133,8 @@ static int set_name(const struct dgram *d, const void *socket, uint32_t size,
     name->size = size;
     if (d->family == AF_INET6 && name->any.sa_family == AF_INET)
         map_to_ip6(name);
+    if (d->udp && name->in4.sin_port == 0) /* where that of IPv6 lies too */
+        return WEIR_EADDRESS;              /* from there one may come, but none can go there */
     return name->any.sa_family == d->family ? 0 : WEIR_EADDRESS;
 }
 

@@ -182,10 +182,14 @@ static bool write_progressed(weir_loop *loop, struct conn *c)
     struct busy *b = c->busy;
     if (b == NULL || !b->stalling)
         return false;
-    if (c->sent_bytes - b->write_mark_bytes < LIMIT_WRITE_PROGRESS &&
-        conn_taken(loop, c) < b->write_look_bytes + LIMIT_WRITE_PROGRESS)
+    bool moved = c->sent_bytes - b->write_mark_bytes >= LIMIT_WRITE_PROGRESS;
+    int64_t taken = moved && !b->looked ? -1 : conn_taken(loop, c);
+    if (!moved && (taken < 0 || b->write_look_bytes < 0 ||
+                   taken < b->write_look_bytes + LIMIT_WRITE_PROGRESS))
         return false;
     write_interval(c, loop->now_ms);
+    b->looked = taken >= 0; /* so that the next interval is seen whole */
+    b->write_look_bytes = taken;
     return true;
 }
 

@@ -45,12 +45,12 @@ static int ask_unacknowledged(int fd, void *out)
     return ioctl(fd, SIOCOUTQ, out) < 0 ? -errno : 0;
 }
 
-uint64_t conn_taken(weir_loop *loop, struct conn *c)
+int64_t conn_taken(weir_loop *loop, struct conn *c)
 {
     int queued;
     if (with_number(conn_handle(loop, c), ask_unacknowledged, &queued) < 0 || queued < 0)
-        return c->sent_bytes;
-    return c->sent_bytes > (uint64_t)queued ? c->sent_bytes - (uint64_t)queued : 0;
+        return -1;
+    return c->sent_bytes > (uint64_t)queued ? (int64_t)(c->sent_bytes - (uint64_t)queued) : 0;
 }
 
 int weir_conn_peer(weir_conn conn, weir_address *out)

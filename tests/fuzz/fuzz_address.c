@@ -93,7 +93,7 @@ static void check_socket(const uint8_t *data, size_t size)
             continue;
         MUST(weir_address_format(&address, text, sizeof text) > 0);
         /* Nobody can connect to what has no name, and paths of 108 bytes are not read. */
-        if (address.transport != WEIR_TRANSPORT_UNIX ||
+        if (!weir__transport_is_unix(address.transport) ||
             (address.socket_size > 3 &&
              strnlen(un->sun_path, sizeof un->sun_path) < sizeof un->sun_path))
             check_round_trip(&address);

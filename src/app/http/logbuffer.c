@@ -139,7 +139,8 @@ static void write_last(struct accesslog_buffer *b)
             ssize_t wrote = -1;
             errno = EAGAIN;
             if (!b->log->stream || poll(&room, 1, LOG_LAST_MS) > 0)
-                wrote = write(b->log->fd, half->text + half->from, piece_size(b, half));
+                wrote =
+                    weir__write_quietly(b->log->fd, half->text + half->from, piece_size(b, half));
             bool taken = wrote < 0 && errno == EAGAIN && room.revents != 0; /* by another writer */
             if ((wrote < 0 && errno == EINTR) || (taken && --tries > 0))
                 continue;
