@@ -11,7 +11,7 @@ stages=(release install asan tsan clang lint)
 long_stages=(nth-full kernel-6.1 kernel-6.12)
 results="$root/build/results"
 # Most tests wait for time, sockets and clients far more than they compute.
-jobs=$(($(nproc) * 2))
+jobs=$(($(nproc) * 3))
 prefix=()
 
 # note STAGE passed|failed|skipped NAME [REASON]: one result that is no CTest test.
@@ -54,13 +54,16 @@ again() {
 steady=()
 setarch "$(uname -m)" -R true 2>/dev/null && steady=(setarch "$(uname -m)" -R)
 
+# Under sanitizers the tests with real clients take two back ends: poll and select share the code of
+# epoll, and the contracts' tests run on all of them.
+#
 # "slow" tests are long loads, which sanitizers only make longer. The switches of a back end change
 # what the kernel does, not what threads share, so the thread sanitizer leaves out these variants. Of
 # the tests with real clients it takes those in which loops meet (label "threads"), on two back ends.
 stage_release() { suite release release -LE install; }
 stage_install() { suite install release -L install; }
 stage_asan() {
-    local prefix=("${steady[@]}")
+    local prefix=("${steady[@]}" env "WEIR_BACKENDS=uring epoll")
     suite asan asan -L '^(unit|conformance|e2e|nth)$' -LE '^(slow|noasan)$'
 }
 stage_tsan() {

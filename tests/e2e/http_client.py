@@ -23,7 +23,7 @@ def check(condition, text, *values):
 
 def backends():
     """Those that work here: uring may be forbidden or left out."""
-    for name in os.environ.get("WEIR_TEST_BACKENDS", " ".join(BACKENDS)).split():
+    for name in os.environ.get("WEIR_BACKENDS", " ".join(BACKENDS)).split():
         try:
             Server(name).stop()
         except Broken as error:
