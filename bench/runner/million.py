@@ -147,6 +147,7 @@ class Million:
                 time.sleep(0.5)
                 return server
             time.sleep(0.1)
+        server.end(signal.SIGKILL, 60)
         raise Failed("the server did not start in a minute: " + server.words())
 
     def stats(self):

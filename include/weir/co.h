@@ -61,7 +61,8 @@ WEIR_API int weir_offload(weir_co_fn *fn, void *arg, weir_time deadline);
 
 /* Receives what there is, and waits for something: its size, more than 0, with *in set; 0: the peer
  * has finished. The view stays valid until the next receive on this connection (or the end of the
- * coroutine that received it). WEIR_EMISUSE: another one is receiving. */
+ * coroutine that received it); when the connection has ended, until that coroutine receives again,
+ * from whichever. WEIR_EMISUSE: another one is receiving. */
 WEIR_API int weir_recv(weir_conn conn, weir_view *in, weir_time deadline);
 
 /* Receives `size` bytes (at most 2 MiB), no more and no less: their number. 0: the peer has

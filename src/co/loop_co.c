@@ -26,19 +26,24 @@ static bool coroutines_trim(weir_loop *loop)
     return stats.stacks.warm > STACKS_KEPT;
 }
 
-static void coroutine_ended(struct co *co, void *arg)
+void co_left_drop(weir_loop *loop, struct co *co)
 {
-    weir_loop *loop = arg;
     struct co_left *left = co_local(co)->left;
     co_local(co)->left = NULL;
-    co_local(co)->told = 0;
-    if (co_local(co)->given.next != NULL)
-        receive_forget(&co_local(co)->given);
     while (left != NULL) {
         struct co_left *next = left->next;
         memory_give(&loop->memory, left, left->room);
         left = next;
     }
+}
+
+static void coroutine_ended(struct co *co, void *arg)
+{
+    weir_loop *loop = arg;
+    co_left_drop(loop, co);
+    co_local(co)->told = 0;
+    if (co_local(co)->given.next != NULL)
+        receive_forget(&co_local(co)->given);
 }
 
 void co_tell(struct co *co, int error)
@@ -76,6 +81,10 @@ void co_pump(weir_loop *loop)
         loop->hooks[IO_TOKEN_OWNER(event.token) % LOOP_OWNERS].event(loop, &event);
     if (loop->cancels_owed)
         loop_cancels_run(loop);
+    if (loop->net != NULL) { /* memory lent for a send goes back to who waits for it */
+        conn_flush_dirty(loop);
+        loans_run(loop);
+    }
     loop_ready_run(loop);
 }
 

@@ -18,7 +18,7 @@ void co_pump(weir_loop *loop);
 struct co_local {
     struct loop_ready start; /* one that was spawned */
     struct list given;       /* connections from which it received last; zeroed: none */
-    struct co_left *left;    /* memory of views whose connection is gone: given back at its end */
+    struct co_left *left;    /* memory of views whose connection is gone */
     int told;                /* what its next wait returns at once; 0: nothing */
 };
 _Static_assert(sizeof(struct co_local) <= CO_ROOM_BYTES, "co_local is too large");
@@ -36,7 +36,9 @@ static inline struct co_local *co_local(struct co *co)
 /* Cuts the wait of a suspended coroutine short with an error: now, or the next one when this one is
  * firm. On the loop's stack. */
 void co_tell(struct co *co, int error);
-/* Gives memory (as memory_take gave it) to a coroutine: it goes back when that ends. */
+/* Gives memory (as memory_take gave it) to a coroutine: it goes back when that receives again, or
+ * ends. */
 void co_leave(struct co *co, struct co_left *left);
+void co_left_drop(weir_loop *loop, struct co *co);
 
 #endif

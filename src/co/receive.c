@@ -301,6 +301,8 @@ static int receive(weir_conn conn, struct receive *r, weir_view *in, weir_time d
     *in = weir_bytes(NULL, 0);
     if (co_current() == NULL)
         return WEIR_EMISUSE;
+    if (loop_current() != NULL) /* views of connections that have ended */
+        co_left_drop(loop_current(), co_current());
     int result = straight_get(conn, &loop, &c);
     if (result < 0)
         return result;

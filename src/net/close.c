@@ -197,6 +197,7 @@ void conn_close_step(weir_loop *loop, struct conn *c)
         return;
     if (c->busy != NULL)
         output_clear(loop, c, &c->busy->out);
+    filters_drop(loop, c); /* whoever lent something of it waits until that is given back */
     wheel_cancel(&loop->wheel, &c->timer);
     conn_list_leave(loop->net, c);
     int how = IO_DONE, result = 0;

@@ -465,6 +465,7 @@ struct output *filters_top(struct conn *c);           /* what waits above the hi
 uint32_t filters_held(struct conn *c);
 bool filters_busy(const struct conn *c);              /* output is on its way through them */
 int filters_unblock(weir_loop *loop, struct conn *c); /* output_unblock for their queues */
+void filters_drop(weir_loop *loop, struct conn *c);   /* drops what waits above them: all is over */
 void filters_close(weir_loop *loop, struct conn *c);
 
 /* service.c */

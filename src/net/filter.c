@@ -274,6 +274,13 @@ bool filters_busy(const struct conn *c)
     return stack->levels[stack->count - 1].ready; /* a handshake is not waited for */
 }
 
+void filters_drop(weir_loop *loop, struct conn *c)
+{
+    struct filter_stack *stack = stack_of(c);
+    for (uint32_t i = 0; stack != NULL && i < stack->count; i++)
+        output_clear(loop, c, &stack->levels[i].above);
+}
+
 void filters_close(weir_loop *loop, struct conn *c)
 {
     struct filter_stack *stack = stack_of(c);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "conformance/harness_filter.h"
 #include "conformance/straight.h"
 
 /* --- K4, K5: what is sent comes back, in order, to the end -------------------------------------
@@ -317,6 +318,34 @@ static void k04_a_torn_stream_is_torn_for_all(void **state)
     world_end(w);
 }
 
+static void sends_filtered(weir_conn c, void *session)
+{
+    results[0] = weir_send_all(c, weir_bytes(large, LARGE), WEIR_NEVER);
+    results[1] = weir_send_all(c, weir_bytes(large, LARGE), WEIR_NEVER);
+    ended++;
+}
+
+/* What waits above the filters is lent too: it comes back when the connection is given up. */
+static void k04_a_send_that_stalls_above_filters_ends(void **state)
+{
+    struct strainer wire = {0}, top = {0};
+    begin(sends_filtered);
+    side_strain(s, &wire, &top);
+    s->service.socket.send_buffer_bytes = 8192;
+    s->service.write_ms = 100 * slowness();
+    large = calloc(1, LARGE);
+    side_listen(s, NULL);
+    struct peer *p = peer_connect_small(s, 8192, 0);
+    p->reads = false;
+    UNTIL(w, p->rec->closes == 1);
+    assert_int_equal(ended, 1);
+    assert_int_equal(results[0], WEIR_EGONE);
+    assert_int_equal(results[1], WEIR_EGONE);
+    assert_int_equal(p->rec->end.deadline, WEIR_DEADLINE_WRITE);
+    free(large);
+    world_end(w);
+}
+
 /* --- K6: a send that waits keeps nobody from receiving ------------------------------------------
  */
 
@@ -368,4 +397,5 @@ K_MAIN(T(k04_echo_in_a_coroutine), T(k05_many_echo_at_once), T(k04_return_closes
        T(k04_a_deadline_keeps_the_bytes), T(k04_a_reset_resumes_every_waiter),
        T(k04_an_abort_by_another), T(k04_a_send_withdrawn_before_its_first_byte),
        T(k04_a_torn_stream_takes_nothing_but_close), T(k04_a_torn_stream_is_torn_for_all),
+       T(k04_a_send_that_stalls_above_filters_ends),
        T(k06_a_waiting_send_keeps_nobody_from_receiving))

@@ -72,6 +72,45 @@ static void k08_a_view_outlives_its_connection(void **state)
     world_end(w);
 }
 
+static void serves_one_by_one(void *arg)
+{
+    weir_view in;
+    for (int i = 0; i < 2; i++) {
+        CHECK(w, weir_accept(s->listener, &conns[i], WEIR_NEVER) == 0);
+        step = i + 1;
+        CHECK(w, weir_recv(conns[i], &in, WEIR_NEVER) == 5);
+        CHECK(w, weir_close(conns[i]) == 0);
+        while (weir_conn_alive(conns[i]))
+            weir_yield();
+        CHECK(w, text_is(in, i == 0 ? "first" : "other"));
+    }
+    ended++;
+}
+
+/* Whoever serves one connection after the other does not keep the views of all. */
+static void k08_views_of_ended_connections_go_with_the_next_receive(void **state)
+{
+    begin(NULL);
+    side_listen(s, NULL);
+    spawn(serves_one_by_one, NULL);
+    struct peer *p = peer_connect(s);
+    peer_say(p, "first", 5);
+    UNTIL(w, p->ended);
+    peer_close(p);
+    UNTIL(w, p->rec->closes == 1);
+    world_turn(w);
+    assert_true(world_memory(w) != 0);
+    p = peer_connect(s);
+    UNTIL(w, step == 2);
+    world_turn(w);
+    assert_int_equal(world_memory(w), 0);
+    peer_say(p, "other", 5);
+    UNTIL(w, p->ended);
+    peer_close(p);
+    UNTIL(w, ended == 1);
+    world_end(w);
+}
+
 /* --- K6: what nobody receives stays with the peer ----------------------------------------------
  */
 
@@ -453,6 +492,7 @@ static void k04_the_loops_end_waits_for_workers(void **state)
 }
 
 K_MAIN(T(k08_a_view_stays_until_the_next_receive), T(k08_a_view_outlives_its_connection),
+       T(k08_views_of_ended_connections_go_with_the_next_receive),
        T(k06_what_nobody_receives_is_not_read), T(k07_idle_is_who_is_waited_for),
        T(frames_in_a_coroutine), T(k04_accept_and_connect), T(k04_a_connect_is_given_up),
        T(k04_descriptors_workers_and_files), T(k03_spawn_runs_nothing_at_once),

@@ -344,16 +344,18 @@ void exchange_cancel_all(struct http_server *server)
     uint64_t until_ns = weir__clock_now_ns() + LIMIT_END_MS * WEIR_MS;
     for (int i = 0; i < ROUNDS && !list_empty(&server->waiting); i++) {
         struct exchange *x = weir_container(server->waiting.next, struct exchange, waiting);
-        bool former = loop->coroutines_ending;
-        loop->coroutines_ending = true; /* those that wait again are answered at once */
         if (x->handler_running && co_is_firm(x->task)) { /* its worker cannot be called back */
             if (weir__clock_now_ns() > until_ns)
-                i = ROUNDS;
-            co_pump(loop);
-        } else if (x->handler_running && co_resume(x->task, WEIR_ECANCELED) < 0) {
-            i = ROUNDS;
+                return;
+            co_pump(loop); /* which may end any of them */
+            continue;
         }
+        bool former = loop->coroutines_ending;
+        loop->coroutines_ending = true; /* those that wait again are answered at once */
+        bool resumed = !x->handler_running || co_resume(x->task, WEIR_ECANCELED) >= 0;
         loop->coroutines_ending = former;
+        if (!resumed)
+            return;
         exchange_step(x); /* its client is gone: it is over, when its handler is */
     }
 }

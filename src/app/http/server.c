@@ -347,6 +347,12 @@ static void http_free(void *protocol)
     if (server == NULL) /* it never began */
         return;
     exchange_cancel_all(server); /* handlers that wait for something else than their client */
+    if (!list_empty(&server->waiting)) { /* they refer to it when they go on: better a leak */
+        weir__log(WEIR_LOG_ERROR, WEIR_ETIMEDOUT, 0,
+                  "loop %u: a server ended with handlers waiting; its memory is not freed",
+                  server->loop->id);
+        return;
+    }
     mount_stop(server);
     accesslog_stop(server);
     exchange_unshare(server->loop, server->shared);

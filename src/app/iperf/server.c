@@ -525,7 +525,8 @@ static int listen_on(struct iperf_server *server, char *why, size_t why_size)
                                      .on_close = on_close,
                                      .read_on = WEIR_READ_ALWAYS,
                                      .idle_ms = WEIR_OFF,
-                                     .write_ms = WEIR_OFF,
+                                     .write_ms = STUCK_S * 1000,
+                                     .hard_cap_bytes = 2 * IPERF_OUTPUT_BYTES_MAX,
                                      .conns_max = CONNS_MAX};
     if (options->family == 6)
         server->service.socket.v6only = WEIR_SWITCH_ON;

@@ -31,7 +31,7 @@ static void note_sent(struct load_conn *conn, uint32_t count, uint64_t due_ns, u
     loop->in_flight += count;
     loop->counts.sent += count;
     if (loop->quota != UINT64_MAX && !loop->load->options.close)
-        loop->quota -= count;
+        loop->quota -= count < loop->quota ? count : loop->quota;
 }
 
 void load_conn_send(struct load_conn *conn, uint32_t count, uint64_t due_ns, uint64_t now_ns)
@@ -237,7 +237,8 @@ void load_conn_opened(struct load_conn *conn, weir_conn handle, uint64_t now_ns)
     histogram_add(&loop->now->connect, now_ns - conn->connect_ns);
     /* The kernel establishes connections that the server is far from accepting. Where each is to be
      * proven, none counts as opened before it was answered, and those behind it wait. */
-    conn->greeting = loop->load->options.prove && !loop->quitting;
+    bool spent = loop->quota == 0 && !loop->load->options.close;
+    conn->greeting = loop->load->options.prove && !loop->quitting && !spent;
     if (conn->greeting)
         load_conn_send(conn, 1, now_ns, now_ns);
     else

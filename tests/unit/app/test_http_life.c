@@ -26,6 +26,25 @@ static void nap(weir_exchange x, void *user)
     seen.finished += result == 0;
 }
 
+static void blocks(void *arg)
+{
+    const unsigned *ms = arg;
+    usleep(*ms * 1000);
+}
+
+/* Its client's leaving does not call the worker back. */
+static void work(weir_exchange x, void *user)
+{
+    unsigned ms = (unsigned)strtoul(weir_http_param(x, "ms"), NULL, 10);
+    seen.began++;
+    (void)weir_offload(blocks, &ms, WEIR_NEVER);
+    int result = weir_sleep(weir_after(WEIR_MS));
+    seen.canceled += result == WEIR_ECANCELED;
+    result = weir_http_text(x, 200, "worked");
+    seen.gone += result == WEIR_EGONE;
+    seen.finished += result == 0;
+}
+
 static void late(weir_exchange x, void *user)
 {
     seen.late = x;
@@ -40,6 +59,7 @@ static int add_routes(weir_http_app *app)
 {
     int result = weir_http_get(app, "/nap/{ms}", nap, NULL);
     result += weir_http_get(app, "/naps/{ms}", nap, &seen);
+    result += weir_http_get(app, "/work/{ms}", work, NULL);
     result += weir_http_get(app, "/hello", hello, NULL);
     return result + weir_http_route(app, "GET", "/late", late, NULL, WEIR_HTTP_PLAIN);
 }
@@ -83,6 +103,41 @@ static void one_of_two_servers_ends(void **state)
     assert_int_equal(seen.left, 1);
     assert_int_equal(seen.canceled, 0);
     assert_int_equal(seen.gone, 1);
+    weir_http_app_free(app);
+}
+
+/* A server waits at its end for its workers; what others of its loop wait for meanwhile is not
+ * canceled. */
+static void a_server_ends_while_others_work(void **state)
+{
+    struct harness h;
+    weir_listener listener;
+    static struct heard heard;
+    memset(&seen, 0, sizeof(seen));
+    assert_int_equal(harness_begin(&h, NULL, add_routes), 0);
+    weir_http_app *app = weir_http_app_new(NULL);
+    assert_int_equal(add_routes(app), 0);
+    harness_listen(&h, "b", app, &listener);
+
+    int stays = harness_connect(&h, NULL), leaves = harness_connect(&h, "b");
+    ask(&h, leaves, "/hello"); /* unread when it closes: a unix socket is reset by that */
+    ask(&h, leaves, "/work/500");
+    ask(&h, stays, "/work/200");
+    assert_int_equal(seen.began, 2);
+    assert_int_equal(seen.finished, 0);
+    harness_unlisten(&h, listener);
+    close(leaves);
+    harness_turns(&h, 30);
+    assert_int_equal(seen.gone, 1);
+    assert_int_equal(seen.canceled, 1); /* the one whose server has ended */
+    heard.size = 0;
+    for (int i = 0; i < 500 && heard.size == 0; i++)
+        harness_talk(&h, stays, "", 0, &heard);
+    assert_non_null(strstr(heard.text, "worked"));
+    assert_int_equal(seen.finished, 1);
+    assert_int_equal(seen.canceled, 1);
+    close(stays);
+    harness_end(&h);
     weir_http_app_free(app);
 }
 
@@ -213,6 +268,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_of_two_servers_ends),
         cmocka_unit_test(a_server_ends_with_its_last_client),
+        cmocka_unit_test(a_server_ends_while_others_work),
         cmocka_unit_test(who_waits_on_is_left_alone),
         cmocka_unit_test(handles_outlive_their_servers),
         cmocka_unit_test(handles_outlive_all_servers),
