@@ -29,6 +29,10 @@ void acceptance_add(weir_loop *loop, struct conn *c)
         conn_fail(loop, c, WEIR_WHY_LIMIT, WEIR_ENOMEM);
         return;
     }
+    if (acceptance->over) {
+        conn_close(loop, c);
+        return;
+    }
     struct list *first = list_pop(&acceptance->waiting);
     if (first == NULL) {
         list_push(&acceptance->conns, &straight_of(c)->unaccepted);
@@ -41,12 +45,21 @@ void acceptance_add(weir_loop *loop, struct conn *c)
     co_wake(&accepting->wait, 0);
 }
 
+/* All listeners of a service are closed at the same time. Whom nobody has accepted nobody can. */
 void acceptance_end(weir_loop *loop, struct service *service)
 {
-    struct acceptance *acceptance = service->protocol;
+    struct acceptance *acceptance = service->config.on_conn == NULL ? acceptance_of(service) : NULL;
     struct list *link;
-    while (acceptance != NULL && (link = list_pop(&acceptance->waiting)) != NULL)
+    if (acceptance == NULL)
+        return;
+    acceptance->over = true;
+    while ((link = list_pop(&acceptance->waiting)) != NULL)
         co_wake(&weir_container(link, struct accepting, link)->wait, WEIR_EGONE);
+    while ((link = list_pop(&acceptance->conns)) != NULL) {
+        struct straight *s = weir_container(link, struct straight, unaccepted);
+        if (s->users == 0 && s->given_to == NULL) /* or on_open gave it to somebody */
+            conn_close(loop, s->conn);
+    }
 }
 
 int weir_accept(weir_listener listener, weir_conn *out, weir_time deadline)

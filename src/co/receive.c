@@ -288,8 +288,27 @@ static int wait_for_it(weir_loop *loop, struct conn *c, struct receive *r, weir_
     s->reader = NULL;
     if (c->phase == CONN_OPEN)
         straight_busy(loop, c);
+    if (result == WEIR_EGONE)
+        straight_heard(s);
     straight_leave(loop, c);
     return result;
+}
+
+static int receiver_get(weir_conn conn, weir_loop **loop, struct conn **c)
+{
+    int result = straight_get(conn, loop, c);
+    return result == 0 && straight_of(*c)->reader != NULL ? WEIR_EMISUSE : result;
+}
+
+/* What has been received already is had without a wait, and may be thousands of messages: so many
+ * a turn, or one connection starves the others (K16). */
+static bool turn_spent(const weir_loop *loop, struct straight *s)
+{
+    uint32_t turn = (uint32_t)loop->counters.turns;
+    if (s->turn != turn)
+        s->turn_receives = 0;
+    s->turn = turn;
+    return s->turn_receives++ >= LIMIT_FRAMES_A_TURN;
 }
 
 static int receive(weir_conn conn, struct receive *r, weir_view *in, weir_time deadline)
@@ -303,12 +322,15 @@ static int receive(weir_conn conn, struct receive *r, weir_view *in, weir_time d
         return WEIR_EMISUSE;
     if (loop_current() != NULL) /* views of connections that have ended */
         co_left_drop(loop_current(), co_current());
-    int result = straight_get(conn, &loop, &c);
+    int result = receiver_get(conn, &loop, &c);
+    if (result == 0 && turn_spent(loop, straight_of(c))) {
+        result = co_wait_turn();
+        if (result == 0) /* it may be gone by now */
+            result = receiver_get(conn, &loop, &c);
+    }
     if (result < 0)
         return result;
     struct straight *s = straight_of(c);
-    if (s->reader != NULL)
-        return WEIR_EMISUSE;
     if (r->kind == RECEIVE_FRAME) {
         r->frame = &c->service->config.frame;
         if (r->frame->kind == WEIR_FRAME_NONE)

@@ -175,6 +175,8 @@ static int send_waiting(weir_loop *loop, struct conn *c, weir_view view, weir_ti
     result = co_wait(&sending.wait, deadline);
     result = sending.released ? sending.result : withdraw(loop, &sending, result);
     list_remove(&sending.link);
+    if (result == WEIR_EGONE)
+        straight_heard(s);
     straight_leave(loop, c);
     return result;
 }

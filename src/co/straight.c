@@ -16,9 +16,19 @@ int straight_get(weir_conn handle, weir_loop **loop, struct conn **c)
         return result;
     if ((*c)->service->consumer != &consumer_straight)
         return WEIR_EMISUSE;
-    if ((*c)->phase >= CONN_FLUSHING)
+    if ((*c)->phase >= CONN_FLUSHING) {
+        straight_heard(straight_of(*c));
         return WEIR_EGONE;
+    }
     return (*c)->phase == CONN_OPEN ? 0 : WEIR_EMISUSE;
+}
+
+void straight_heard(struct straight *s)
+{
+    if (s->task == NULL || co_current() != s->task)
+        return;
+    s->told = true;
+    co_local(s->task)->told = 0; /* if it was firm when it was told */
 }
 
 void straight_enter(struct conn *c)
@@ -95,8 +105,10 @@ static void task_start(weir_loop *loop, struct straight *s)
 /* It may wait for something else than its connection: once it is told. */
 static void task_tell(struct straight *s)
 {
-    if (s->task != NULL && !s->inside) /* there it hears it anyway */
-        co_tell(s->task, WEIR_EGONE);
+    if (s->inside || s->told) /* there it hears it anyway */
+        return;
+    s->told = true;
+    co_tell(s->task, WEIR_EGONE);
 }
 
 static void task_ready(weir_loop *loop, struct loop_ready *ready)
@@ -104,6 +116,8 @@ static void task_ready(weir_loop *loop, struct loop_ready *ready)
     struct straight *s = weir_container(ready, struct straight, ready);
     if (s->starting)
         task_start(loop, s);
+    else if (s->task == NULL) /* it has returned, and its connection waits for this alone */
+        conn_dirty(loop, s->conn);
     else
         task_tell(s);
 }
@@ -177,6 +191,7 @@ static void straight_left(weir_loop *loop, struct conn *c)
         co_wake(s->opening, c->error < 0 ? c->error : WEIR_EGONE);
     if (!s->opened)
         return;
+    straight_heard(s); /* who ends it himself knows */
     if (!list_empty(&s->unaccepted))
         list_remove(&s->unaccepted);
     receive_gone(s);
@@ -198,8 +213,7 @@ static bool straight_ended(weir_loop *loop, struct conn *c)
         return true;
     if (loop->net->stopping) {
         conn_list_add(loop->net, c, CONN_LIST_READY); /* looked at again, turn by turn */
-    } else if (s->task != NULL && !s->told && c->why != WEIR_WHY_CLOSED) {
-        s->told = true;
+    } else if (s->task != NULL && !s->told) {
         loop_ready_add(loop, &s->ready);
     }
     return false;

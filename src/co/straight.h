@@ -24,20 +24,22 @@ struct straight {
     struct co *given_to;    /* who received last, until it ends */
     struct list given_link; /* in its co_local */
     uint32_t from, to, given;
-    uint32_t users;   /* coroutines within a verb on this connection */
-    uint32_t left_ms; /* when nobody received any more */
-    bool opened;      /* the lists are made */
+    uint32_t users;               /* coroutines within a verb on this connection */
+    uint32_t left_ms;             /* when nobody received any more */
+    uint32_t turn, turn_receives; /* of the loop, and receives begun in it */
+    bool opened;                  /* the lists are made */
     bool peer_ended;
     bool owned;    /* a coroutine got it from weir_accept */
     bool starting; /* the task is to be started */
     bool inside;   /* the task is within a verb on this connection */
-    bool told;     /* the task was told that its connection is gone */
+    bool told;     /* the task knows that its connection is gone */
     bool draining; /* closes as soon as somebody waits for more */
 };
 
 /* Of a service with .straight: who is to be accepted, and who accepts. */
 struct acceptance {
     struct list conns, waiting;
+    bool over; /* the listeners are closed: nobody can accept any more */
 };
 
 static inline struct straight *straight_of(const struct conn *c)
@@ -47,6 +49,9 @@ static inline struct straight *straight_of(const struct conn *c)
 
 /* The connection that a handle names, if its consumer is a coroutine and it takes verbs still. */
 int straight_get(weir_conn handle, weir_loop **loop, struct conn **c);
+
+/* A verb gives WEIR_EGONE: if it is the task that calls, no other wait of it is cut short. */
+void straight_heard(struct straight *s);
 
 /* Around a wait on this connection: its record stays until the verb has left. */
 void straight_enter(struct conn *c);

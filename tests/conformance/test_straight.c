@@ -200,6 +200,55 @@ static void k04_an_abort_by_another(void **state)
     world_end(w);
 }
 
+/* Who waits elsewhere hears of it in that wait, whoever closes. */
+static void aborted_elsewhere(weir_conn c, void *session)
+{
+    aborted_conn = c;
+    CHECK(w, weir_spawn(abort_it, NULL) == 0);
+    results[0] = weir_sleep(weir_after(30 * WEIR_S));
+    results[1] = weir_sleep(weir_after(2 * WEIR_MS));
+    ended++;
+}
+
+static void k04_an_abort_by_another_ends_any_wait(void **state)
+{
+    begin(aborted_elsewhere);
+    side_listen(s, NULL);
+    struct peer *p = peer_connect(s);
+    UNTIL(w, p->rec->closes == 1);
+    assert_int_equal(ended, 2);
+    assert_int_equal(results[0], WEIR_EGONE);
+    assert_int_equal(results[1], 0);
+    world_end(w);
+}
+
+/* Whom a verb of the connection has told may wait while he cleans up. */
+static void told_once(weir_conn c, void *session)
+{
+    weir_view in;
+    step = 1;
+    results[0] = weir_recv(c, &in, WEIR_NEVER);
+    for (int i = 1; i < 5; i++)
+        results[i] = weir_sleep(weir_after(2 * WEIR_MS));
+    ended++;
+}
+
+static void k04_who_cleans_up_may_wait(void **state)
+{
+    begin(told_once);
+    side_listen(s, NULL);
+    struct peer *p = peer_connect(s);
+    UNTIL(w, step == 1);
+    world_run_ms(w, 5);
+    peer_reset(p);
+    UNTIL(w, p->rec->closes == 1);
+    assert_int_equal(ended, 1);
+    assert_int_equal(results[0], WEIR_EGONE);
+    for (int i = 1; i < 5; i++)
+        assert_int_equal(results[i], 0);
+    world_end(w);
+}
+
 /* --- K4: sends that are withdrawn --------------------------------------------------------------
  */
 
@@ -395,7 +444,8 @@ static void k06_a_waiting_send_keeps_nobody_from_receiving(void **state)
 
 K_MAIN(T(k04_echo_in_a_coroutine), T(k05_many_echo_at_once), T(k04_return_closes),
        T(k04_a_deadline_keeps_the_bytes), T(k04_a_reset_resumes_every_waiter),
-       T(k04_an_abort_by_another), T(k04_a_send_withdrawn_before_its_first_byte),
+       T(k04_an_abort_by_another), T(k04_an_abort_by_another_ends_any_wait),
+       T(k04_who_cleans_up_may_wait), T(k04_a_send_withdrawn_before_its_first_byte),
        T(k04_a_torn_stream_takes_nothing_but_close), T(k04_a_torn_stream_is_torn_for_all),
        T(k04_a_send_that_stalls_above_filters_ends),
        T(k06_a_waiting_send_keeps_nobody_from_receiving))

@@ -212,6 +212,49 @@ static void frames_in_a_coroutine(void **state)
     frames_of("this one is longer than sixteen\n", WEIR_ETOOBIG);
 }
 
+/* --- K16: messages that are there already ------------------------------------------------------
+ */
+
+enum { SHORT_LINES = 4000 };
+
+static void counts_lines(weir_conn c, void *session)
+{
+    weir_view in;
+    weir_sleep(soon(20)); /* all of them have come */
+    while (weir_recv_until(c, &in, "\n", 16, WEIR_NEVER) > 0)
+        step++;
+    ended++;
+}
+
+static void watches(void *arg)
+{
+    int had = 0;
+    while (ended == 0) {
+        if (step - had > results[0])
+            results[0] = step - had;
+        had = step;
+        weir_yield();
+    }
+    ended++;
+}
+
+static void k16_a_flood_of_messages_lets_others_go_on(void **state)
+{
+    static char text[SHORT_LINES * 2];
+    begin(counts_lines);
+    for (int i = 0; i < SHORT_LINES; i++)
+        memcpy(text + i * 2, "x\n", 2);
+    side_listen(s, NULL);
+    spawn(watches, NULL);
+    struct peer *p = peer_connect(s);
+    peer_say(p, text, sizeof text);
+    shutdown(p->fd, SHUT_WR);
+    UNTIL(w, ended == 2);
+    assert_int_equal(step, SHORT_LINES);
+    assert_in_range(results[0], 1, 600);
+    world_end(w);
+}
+
 /* --- accepting and connecting ------------------------------------------------------------------
  */
 
@@ -267,6 +310,20 @@ static void k04_accept_and_connect(void **state)
 }
 
 /* A listener's queue that takes nobody: the connect does not come to an end by itself. */
+static void k09_whom_nobody_accepts_is_closed_with_the_listener(void **state)
+{
+    begin(NULL);
+    side_listen(s, NULL);
+    struct peer *p = peer_connect(s);
+    UNTIL(w, s->count == 1);
+    assert_int_equal(V(w, weir_listener_close(s->listener)), 0);
+    UNTIL(w, p->ended);
+    peer_close(p);
+    UNTIL(w, p->rec->closes == 1);
+    assert_int_equal(p->rec->end.why, WEIR_WHY_CLOSED);
+    world_end(w);
+}
+
 static void connects_in_vain(void *arg)
 {
     weir_conn c;
@@ -496,5 +553,7 @@ K_MAIN(T(k08_a_view_stays_until_the_next_receive), T(k08_a_view_outlives_its_con
        T(k06_what_nobody_receives_is_not_read), T(k07_idle_is_who_is_waited_for),
        T(frames_in_a_coroutine), T(k04_accept_and_connect), T(k04_a_connect_is_given_up),
        T(k04_descriptors_workers_and_files), T(k03_spawn_runs_nothing_at_once),
-       T(k16_who_yields_lets_others_go_first), T(k01_outside_of_coroutines), T(k01_one_consumer),
-       T(k04_the_loops_end_ends_every_wait), T(k04_the_loops_end_waits_for_workers))
+       T(k16_who_yields_lets_others_go_first), T(k16_a_flood_of_messages_lets_others_go_on),
+       T(k09_whom_nobody_accepts_is_closed_with_the_listener), T(k01_outside_of_coroutines),
+       T(k01_one_consumer), T(k04_the_loops_end_ends_every_wait),
+       T(k04_the_loops_end_waits_for_workers))
