@@ -160,43 +160,6 @@ static void datagram_unix_paths(void **state)
     boxes_end(w, a, b);
 }
 
-static unsigned descriptors(void)
-{
-    unsigned count = 0;
-    for (int fd = 0; fd < 512; fd++)
-        count += fcntl(fd, F_GETFD) >= 0;
-    return count;
-}
-
-/* Descriptors that a peer passes, and nobody asked for, do not fill our table. */
-static void datagram_passed_descriptors_are_closed(void **state)
-{
-    enum { TIMES = 20, EACH = 8 };
-    struct world *w = world_open(NULL);
-    struct box *a = box_new(w);
-    box_bind(a, "unix-dgram:@weir-test-passed");
-    int fd = raw_to(&a->address);
-    union {
-        struct cmsghdr header;
-        uint8_t bytes[CMSG_SPACE(EACH * sizeof(int))];
-    } control = {.header = {CMSG_LEN(EACH * sizeof(int)), SOL_SOCKET, SCM_RIGHTS}};
-    for (int i = 0; i < EACH; i++)
-        memcpy(CMSG_DATA(&control.header) + (size_t)i * sizeof(int), &fd, sizeof fd);
-    unsigned before = descriptors();
-    for (unsigned i = 1; i <= TIMES; i++) {
-        struct iovec iov = {&i, sizeof i};
-        struct msghdr message = {.msg_iov = &iov,
-                                 .msg_iovlen = 1,
-                                 .msg_control = control.bytes,
-                                 .msg_controllen = sizeof control.bytes};
-        UNTIL(w, sendmsg(fd, &message, 0) == sizeof i);
-        UNTIL(w, a->got == i);
-    }
-    assert_int_equal(descriptors(), before);
-    close(fd);
-    boxes_end(w, a, NULL);
-}
-
 /* Messages stay apart, an empty one is no end, and the end is the peer's. */
 static void datagram_seqpacket(void **state)
 {
@@ -615,9 +578,8 @@ static void datagram_pause(void **state)
 K_MAIN(T(datagram_answers_leave_from_the_address_asked), T(datagram_answers_of_both_families),
        T(datagram_sockets_of_ip6), T(datagram_sockets_of_ip4_reach_no_ip6),
        T(datagram_connected_sockets_hear_nobody_else), T(datagram_unix_paths),
-       T(datagram_passed_descriptors_are_closed), T(datagram_seqpacket), T(datagram_meta),
-       T(datagram_marks_of_one), T(datagram_trains_are_taken_apart),
-       T(datagram_trains_come_whole_where_asked), T(datagram_queues_leave_as_trains),
-       T(datagram_batches), T(datagram_errors_of_the_network), T(datagram_errors_nobody_asked_for),
-       T(datagram_broadcast), T(datagram_groups), T(datagram_groups_that_are_none),
-       T(datagram_options_that_are_refused), T(datagram_pause))
+       T(datagram_seqpacket), T(datagram_meta), T(datagram_marks_of_one),
+       T(datagram_trains_are_taken_apart), T(datagram_trains_come_whole_where_asked),
+       T(datagram_queues_leave_as_trains), T(datagram_batches), T(datagram_errors_of_the_network),
+       T(datagram_errors_nobody_asked_for), T(datagram_broadcast), T(datagram_groups),
+       T(datagram_groups_that_are_none), T(datagram_options_that_are_refused), T(datagram_pause))

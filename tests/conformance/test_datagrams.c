@@ -1,5 +1,6 @@
 /* Datagram sockets: the contracts in their form. */
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -415,6 +416,45 @@ static void k18_odd_datagrams(void **state)
     boxes_end(w, a, b);
 }
 
+static unsigned descriptors(void)
+{
+    unsigned count = 0;
+    for (int fd = 0; fd < 512; fd++)
+        count += fcntl(fd, F_GETFD) >= 0;
+    return count;
+}
+
+/* Descriptors that a peer passes, and nobody asked for, do not fill our table. */
+static void k18_passed_descriptors_are_closed(void **state)
+{
+    enum { TIMES = 20, EACH = 8 };
+    struct world *w = world_open(NULL);
+    struct box *a = box_new(w);
+    box_bind(a, "unix-dgram:@weir-test-passed");
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    assert_int_equal(
+        connect(fd, (const struct sockaddr *)&a->address.socket, a->address.socket_size), 0);
+    union {
+        struct cmsghdr header;
+        uint8_t bytes[CMSG_SPACE(EACH * sizeof(int))];
+    } control = {.header = {CMSG_LEN(EACH * sizeof(int)), SOL_SOCKET, SCM_RIGHTS}};
+    for (int i = 0; i < EACH; i++)
+        memcpy(CMSG_DATA(&control.header) + (size_t)i * sizeof(int), &fd, sizeof fd);
+    unsigned before = descriptors();
+    for (unsigned i = 1; i <= TIMES; i++) {
+        struct iovec iov = {&i, sizeof i};
+        struct msghdr message = {.msg_iov = &iov,
+                                 .msg_iovlen = 1,
+                                 .msg_control = control.bytes,
+                                 .msg_controllen = sizeof control.bytes};
+        UNTIL(w, sendmsg(fd, &message, 0) == sizeof i);
+        UNTIL(w, a->got == i);
+    }
+    assert_int_equal(descriptors(), before);
+    close(fd);
+    boxes_end(w, a, NULL);
+}
+
 K_MAIN(T(k01_datagram_verbs_need_the_loop), T(k02_stale_datagram_handles),
        T(k03_datagrams_are_flat), T(k04_datagram_sockets_end_once), T(k04_nothing_after_a_close),
        T(k05_datagrams_in_order), T(k05_unix_datagrams_in_order),
@@ -422,4 +462,4 @@ K_MAIN(T(k01_datagram_verbs_need_the_loop), T(k02_stale_datagram_handles),
        T(k06_the_mark_of_datagrams), T(k08_answers_outlive_the_receive_memory),
        T(k08_a_datagram_can_be_kept), T(k11_no_descriptor_for_a_datagram_socket),
        T(k13_an_idle_datagram_socket_is_free), T(k16_a_flood_of_datagrams_starves_nobody),
-       T(k18_odd_datagrams))
+       T(k18_odd_datagrams), T(k18_passed_descriptors_are_closed))
