@@ -2,7 +2,9 @@
 #include "conformance/harness_datagram.h"
 
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -83,8 +85,11 @@ struct box *box_new(struct world *w)
     return b;
 }
 
-void box_bind(struct box *b, const char *url)
+/* An abstract name ("@name") gets the process's number: all tests on the host share these names. */
+void box_bind(struct box *b, const char *name)
 {
+    char url[128];
+    snprintf(url, sizeof url, strchr(name, '@') != NULL ? "%s-%d" : "%s", name, getpid());
     int result = V(b->w, weir_dgram_open(&b->socket, url, &b->service));
     if (result < 0)
         fail_msg("%s: %s", url, log_last());

@@ -165,13 +165,15 @@ static void datagram_seqpacket(void **state)
 {
     struct world *w = world_open(NULL);
     struct box *b = box_new(w);
-    struct sockaddr_un name = {.sun_family = AF_UNIX, .sun_path = "\0weir-test-seqpacket"};
-    socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 20);
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    char url[160];
+    int length = snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "weir-test-%d", getpid());
+    socklen_t size = (socklen_t)offsetof(struct sockaddr_un, sun_path) + 1 + (socklen_t)length;
+    snprintf(url, sizeof url, "unix-seqpacket:@%s", name.sun_path + 1);
     int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(listener, (struct sockaddr *)&name, size), 0);
     assert_int_equal(listen(listener, 1), 0);
-    assert_true(V(w, weir_dgram_connect(&b->socket, "unix-seqpacket:@weir-test-seqpacket", NULL,
-                                        &b->service)) == 0);
+    assert_true(V(w, weir_dgram_connect(&b->socket, url, NULL, &b->service)) == 0);
     int fd = accept(listener, NULL, NULL);
     assert_int_equal(send(fd, "one", 3, MSG_EOR), 3);
     assert_int_equal(send(fd, "", 0, MSG_EOR), 0);
