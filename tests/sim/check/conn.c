@@ -159,6 +159,8 @@ static void relay(struct check_conn *near, uint64_t upto)
     struct stream *from = &far->peer->out;
     uint64_t size = stream_total(from) - far->received;
     size = size < upto - total ? size : upto - total;
+    if (size == 0)
+        return;
     stream_put(&near->out, from->bytes + (far->received - from->base), size);
     far->received += size;
     stream_trim(from, far->received);
