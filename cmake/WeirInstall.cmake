@@ -1,6 +1,9 @@
-# What "cmake --install" puts where, in three components that become three Debian packages:
+# What "cmake --install" puts where, in components that become Debian packages:
 #   runtime  the shared library              libweir0
+#   dns      the resolver's shared library   libweir-dns0
 #   dev      headers, libraries, manuals     libweir-dev
+#   tls      the shared library of TLS       libweir-tls0
+#   tls-dev  its header and libraries        libweir-tls-dev
 #   command  weir, its manuals, completions  weir
 
 include(CMakePackageConfigHelpers)
@@ -11,8 +14,15 @@ install(TARGETS weir_shared EXPORT weir-targets
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT runtime NAMELINK_COMPONENT dev)
 install(TARGETS weir_static EXPORT weir-targets
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT dev)
+if(WEIR_CARES)
+  install(TARGETS weir_dns_shared EXPORT weir-targets
+    LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT dns NAMELINK_COMPONENT dev)
+  install(TARGETS weir_dns_static EXPORT weir-targets
+    ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT dev)
+endif()
 install(DIRECTORY include/weir DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT dev
-  FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
+  FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp" PATTERN "tls.h" EXCLUDE
+  PATTERN "cert.h" EXCLUDE)
 
 install(EXPORT weir-targets NAMESPACE weir:: DESTINATION ${cmake_folder} COMPONENT dev)
 configure_package_config_file(cmake/weir-config.cmake.in weir-config.cmake
@@ -37,6 +47,24 @@ if(WEIR_URING)
 endif()
 configure_file(cmake/weir.pc.in weir.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/weir.pc DESTINATION ${pkgconfig_folder} COMPONENT dev)
+if(WEIR_CARES)
+  configure_file(cmake/weir-dns.pc.in weir-dns.pc @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/weir-dns.pc DESTINATION ${pkgconfig_folder} COMPONENT dev)
+endif()
+
+# find_package(weir COMPONENTS tls), pkg-config weir-tls.
+if(WEIR_TLS)
+  install(TARGETS weir_tls_shared EXPORT weir-tls-targets
+    LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT tls NAMELINK_COMPONENT tls-dev)
+  install(TARGETS weir_tls_static EXPORT weir-tls-targets
+    ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT tls-dev)
+  install(EXPORT weir-tls-targets NAMESPACE weir:: DESTINATION ${cmake_folder} COMPONENT tls-dev)
+  install(FILES include/weir/tls.h include/weir/cert.h
+    DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/weir COMPONENT tls-dev)
+  configure_file(cmake/weir-tls.pc.in weir-tls.pc @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/weir-tls.pc DESTINATION ${pkgconfig_folder}
+    COMPONENT tls-dev)
+endif()
 
 file(GLOB command_manuals CONFIGURE_DEPENDS docs/man/*.1 docs/man/*.5 docs/man/*.8)
 file(GLOB library_manuals CONFIGURE_DEPENDS docs/man/*.3 docs/man/*.7)

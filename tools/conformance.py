@@ -51,12 +51,14 @@ GROUPS = {
     "datagram": ("datagrams", "also K1 to K6, K8, K11, K13, K16, K18"),
     "pipe": ("pipes", ""),
     "filters": ("filters", ""),
+    "tls": ("TLS", "also unit.tls, e2e.cmd_tls"),
     "frames": ("frames", "also unit.proto.test_frame"),
     "run": ("the end of weir_run", "also e2e.cmd_drain"),
     "addresses": ("addresses that cannot be had", "also unit.net.test_socket"),
 }
 # Where a group does not run: the reason.
 ABSENT = {
+    "tls": "what the ring's switches change is below the filter, which other tests see",
     "run": "shapes are the same code whatever the ring's switches are, and `acceptor` hands over what "
            "direct descriptors cannot be",
 }

@@ -2,13 +2,13 @@
 # Sourced by ./dev and the other scripts here: which Debian packages each job needs, and how the
 # missing ones are installed.
 
-build_packages=(gcc libc6-dev cmake ninja-build pkgconf liburing-dev)
+build_packages=(gcc libc6-dev cmake ninja-build pkgconf liburing-dev libc-ares-dev libssl-dev)
 clang_packages=(clang libclang-rt-dev)
 lint_packages=(git clang-format clang-tidy python3 shellcheck)
 # What the tests run: C and C++ compilers, real clients, and the tools that build and look at
 # packages.
-test_packages=(g++ libcmocka-dev curl wrk iperf3 netcat-openbsd python3 strace procps iproute2 nftables git
-    dpkg-dev file binutils groff-base)
+test_packages=(g++ libcmocka-dev curl openssl wrk iperf3 netcat-openbsd python3 strace procps iproute2 nftables git
+    dpkg-dev file binutils groff-base dnsmasq-base redis-server)
 # The virtual machines with older kernels; where these cannot be had their tests are skipped.
 machine_packages=(qemu-system-x86 busybox-static cpio xz-utils)
 

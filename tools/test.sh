@@ -10,8 +10,9 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 stages=(release install asan tsan clang lint)
 long_stages=(nth-full kernel-6.1 kernel-6.12)
 results="$root/build/results"
-# Most tests wait for time, sockets and clients far more than they compute.
-jobs=$(($(nproc) * 3))
+# Most tests wait for time, sockets and clients far more than they compute. What computes asks for
+# several of these places ("processors=" at a test's head), and so does what measures.
+jobs=$(($(nproc) * 4))
 prefix=()
 
 # note STAGE passed|failed|skipped NAME [REASON]: one result that is no CTest test.
@@ -45,7 +46,7 @@ again() {
     local stage=$1 preset=$2
     grep -q 'name="e2e\.[^>]*status="fail"' "$results/$stage.xml" 2>/dev/null || return 0
     echo "== $stage: those with real clients that failed, once more"
-    (cd "$root/build/$preset" && "${prefix[@]}" ctest --output-on-failure --rerun-failed -L '^e2e$' \
+    (cd "$root/build/$preset" && "${prefix[@]}" ctest --output-on-failure --rerun-failed -FA . -L '^e2e$' \
         --test-output-size-failed 1000000 --output-junit "$results/$stage.again.xml")
 }
 

@@ -86,8 +86,13 @@ int client_connect(unsigned port)
     struct sockaddr_in address = {.sin_family = AF_INET,
                                   .sin_port = htons((uint16_t)port),
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const char *host = getenv("BENCH_HOST");
     int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
+    if (host != NULL && inet_pton(AF_INET, host, &address.sin_addr) != 1) {
+        fprintf(stderr, "BENCH_HOST is no IPv4 address: %s\n", host);
+        exit(64);
+    }
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
         client_die("connect");
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));

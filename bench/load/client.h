@@ -23,8 +23,8 @@ struct client_options {
  * also raises the limit of descriptors. Ends the program when they are wrong. */
 void client_parse(int argc, char **argv, struct client_options *out);
 
-/* A connection to 127.0.0.1, blocking, without Nagle's delay. Ends the program when there is none.
- */
+/* A connection to 127.0.0.1, or to the address in BENCH_HOST, blocking, without Nagle's delay. Ends
+ * the program when there is none. */
 int client_connect(unsigned port);
 
 noreturn void client_die(const char *what);

@@ -44,13 +44,14 @@ class Job:
     name: str
     bench: str
     title: str
-    load: str                # "echo", "stream", "http", or "wrk" by --wrk
+    load: str                # "echo", "stream", "http", "resp", or "wrk" by --wrk
     candidates: list
     conns: int = 64
     size: int = 0            # bytes of a message, a write, or an answer's body
     depth: int = 1
     close: bool = False      # a connection per request
     frames: bool = False     # messages begin with their length
+    veth: bool = False       # over a link of its own, not the loopback
     quick: bool = True       # also in --quick
     goals: list = field(default_factory=list)
 
@@ -91,6 +92,11 @@ def _echo(name, title, **more):
 def _http(name, conns, **more):
     return Job(name, "http", f"HTTP/1.1 tiny body, {conns:,} keep-alive connections", "http",
                servers.HTTP, size=14, conns=conns, **more)
+
+
+def _resp(name, depth, how):
+    return Job(name, "resp", f"RESP PING, 64 connections, {how}; weir has no RESP yet", "resp",
+               servers.RESP, depth=depth, size=14, quick=False)
 
 
 HTTP_FLOOR = [_floor(["nginx"], 0.85), _floor(["h2o"], 0.80)]
@@ -134,6 +140,11 @@ JOBS = [
         servers.FILES, conns=16, size=1 << 20,
         goals=_core_http(1.0, NGINX_FILES, "the better of nginx's two") +
         [_floor(NGINX_FILES, round(1 / 1.2, 3), "the better of nginx's two")]),
+    Job("http-1m-veth", "http-1m", "HTTP/1.1 file of 1 MiB over a veth link, 16 keep-alive connections",
+        "http", servers.VETH_FILES, conns=16, size=1 << 20, veth=True, quick=False,
+        goals=[_floor(NGINX_FILES, round(1 / 1.2, 3), "the better of nginx's two")]),
+    _resp("resp", 1, "one at a time"),
+    _resp("resp-pipelined", 16, "16 pipelined"),
 ]
 
 # Why a server may cost less than the bare loop, (case, server): reason. What is not here and is more

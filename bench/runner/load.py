@@ -12,11 +12,11 @@ class LoadError(RuntimeError):
     pass
 
 
-def _run(argv, seconds):
+def _run(argv, seconds, host="127.0.0.1"):
     try:
         done = subprocess.run([str(part) for part in argv], capture_output=True, text=True,
                               check=False, preexec_fn=on_cpu(LOAD_CPU), start_new_session=True,
-                              timeout=seconds + 30)
+                              timeout=seconds + 30, env={**os.environ, "BENCH_HOST": host})
     except subprocess.TimeoutExpired as error:
         raise LoadError(f"{argv[0]} did not end") from error
     if done.returncode != 0 or not done.stdout.strip():
@@ -40,7 +40,7 @@ def _own(program, job, candidate, server, place, seconds, trace, *more):
     argv = [f"{place.bin}/{program}", "-a", server.port, "-c", job.conns, "-d", job.depth,
             "-s", job.size, "-t", seconds, "-w", warm, "-p", ",".join(map(str, server.pids())),
             *(["-k"] if job.close else []), *(["-S", trace] if trace else []), *more]
-    return json.loads(_run(argv, seconds + warm).splitlines()[-1])
+    return json.loads(_run(argv, seconds + warm, server.host).splitlines()[-1])
 
 
 def echo(job, candidate, server, place, seconds, trace=None):
@@ -78,7 +78,7 @@ def wrk(job, candidate, server, place, seconds, trace=None):
             "-s", os.path.join(HERE, "load", "wrk.lua")]
     if job.close:
         argv += ["-H", "Connection: close"]
-    argv += [f"http://127.0.0.1:{server.port}{candidate.path}", "--", str(job.depth)]
+    argv += [f"http://{server.host}:{server.port}{candidate.path}", "--", str(job.depth)]
     before, times = server.account(), os.times()
     out = json.loads(_run(argv, seconds).splitlines()[-1])
     if out["errors"]:
@@ -98,9 +98,27 @@ def iperf3(job, candidate, server, place, seconds, trace=None):
             "p50_us": 0, "p99_us": 0, **_between(server, before), "load_cpu_ns": _load_cpu(times)}
 
 
+def resp(job, candidate, server, place, seconds, trace=None):
+    """PING as clients write it, by weir bench raw, whose every request counts from the first: the
+    account is the server's before and after, with the opening of the connections."""
+    path = f"{place.run}/resp.json"
+    before, times = server.account(), os.times()
+    _run([f"{place.bin}/../weir", "bench", "raw", "-t", 1, "-c", job.conns, "-p", job.depth,
+          "-d", f"{seconds}s", "--request", "*1\\r\\n$4\\r\\nPING\\r\\n", "--end", "+PONG\\r\\n",
+          "--json", path, f"tcp://{server.host}:{server.port}"], seconds)
+    after = _between(server, before)
+    with open(path, encoding="utf-8") as file:
+        run = json.load(file)["runs"][0]
+    if run["errors"]["all"] or not run["counts"]["requests"]:
+        raise LoadError(f"weir bench raw counted {run['counts']} and {run['errors']}")
+    return {"requests": run["counts"]["requests"], "wall_ns": run["measured_ns"],
+            "p50_us": run["service"]["p50_ns"] / 1000, "p99_us": run["service"]["p99_ns"] / 1000,
+            **after, "load_cpu_ns": _load_cpu(times)}
+
+
 def check(job, candidate, server):
     """Every candidate gives the whole answer, before it is measured."""
-    client = http_client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    client = http_client.HTTPConnection(server.host, server.port, timeout=5)
     client.request("GET", candidate.path,
                    headers={"Connection": "close" if job.close else "keep-alive"})
     answer = client.getresponse()
@@ -111,4 +129,5 @@ def check(job, candidate, server):
                         f"instead of 200 with {job.size}")
 
 
-LOADS = {"echo": echo, "stream": stream, "http": http, "wrk": wrk, "iperf3": iperf3}
+LOADS = {"echo": echo, "stream": stream, "http": http, "wrk": wrk, "iperf3": iperf3,
+         "resp": resp}

@@ -9,7 +9,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 
-from . import goals, machine, measure, process, report, servers
+from . import goals, machine, measure, process, report, servers, veth
 from .jobs import CORE_JOBS, CORE_SERVERS, JOBS
 from .special import SPECIAL
 
@@ -25,6 +25,8 @@ class Place:
     run: str        # scratch, for configurations and logs
     root: str       # the folder that is served
     auto: str = ""  # the back end that weir takes of itself
+    host: str = servers.LOOPBACK  # where the servers listen
+    enter: list = field(default_factory=list)  # what runs a command where they are
     versions: dict = field(default_factory=dict)
 
     def version(self, candidate):
@@ -113,6 +115,10 @@ def present(job, args, place, results):
             results["skipped"].append({"bench": job.name, "server": candidate.name, "why": why})
         else:
             out.append(candidate)
+    if getattr(job, "veth", False) and veth.problem():
+        measure.say(f"bench: SKIPPED {job.name}: {veth.problem()}")
+        results["skipped"].append({"bench": job.name, "server": "all", "why": veth.problem()})
+        return []
     if args.wrk and getattr(job, "load", "") == "http":
         job.load = "wrk"
     if getattr(job, "load", "") == "wrk" and not shutil.which("wrk"):
@@ -122,6 +128,14 @@ def present(job, args, place, results):
 
 
 def run_job(job, candidates, args, place, results):
+    if job.veth and place.host == servers.LOOPBACK:
+        try:
+            with veth.link(place) as far:
+                return run_job(job, candidates, args, far, results)
+        except RuntimeError as error:
+            measure.say(f"bench: {job.name}: FAILED: {error}")
+            results["failed"].append({"bench": job.name, "server": "all", "why": str(error)})
+            return None
     rows, failed = measure.alternate(job, candidates, place, args.pairs, args.seconds)
     if not args.quick:
         there = [one for one in candidates if one.name not in failed]
@@ -131,6 +145,7 @@ def run_job(job, candidates, args, place, results):
                           for name, why in failed.items()]
     results["goals"] += goals.judge_job(job, results["rows"])
     results["invalid"] += goals.too_good(job.name, rows)
+    return None
 
 
 def apart(congestion, argv):

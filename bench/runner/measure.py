@@ -18,7 +18,7 @@ def _measured(job, candidate, place, seconds, trace=None):
     """One run on a fresh server: what the load printed."""
     port = free_port()
     with Server(candidate.argv(place, port), port, candidate.env,
-                f"{place.run}/server.log") as server:
+                f"{place.run}/server.log", place.host) as server:
         return LOADS[candidate.load or job.load](job, candidate, server, place, seconds, trace)
 
 
@@ -71,7 +71,7 @@ def count_syscalls(job, candidate, place):
 
 
 def add_syscalls(job, candidates, place, rows):
-    if job.load == "wrk" or not shutil.which("strace"):
+    if job.load in ("wrk", "resp") or not shutil.which("strace"):
         say(f"bench: {job.name}: system calls are not counted: that needs strace and our own load")
         return
     for candidate in candidates:

@@ -8,10 +8,10 @@ SERVER_CPU, LOAD_CPU = 0, 1
 nice = 0  # of servers and loads: --nice
 
 
-def on_cpu(cpu):
-    """For preexec_fn: the process and its children stay on this CPU."""
+def on_cpu(*cpus):
+    """For preexec_fn: the process and its children stay on these CPUs."""
     def prepare():
-        os.sched_setaffinity(0, {cpu})
+        os.sched_setaffinity(0, cpus)
         if nice:
             os.setpriority(os.PRIO_PROCESS, 0, nice)
             try:  # sched(7), autogroup: its own priority counts among its session only
@@ -56,21 +56,23 @@ def cpu_clock(cpu):
 class Server:
     """A running server. `with Server(argv) as server:` waits until its port answers."""
 
-    def __init__(self, argv, port, env=None, log=None):
+    def __init__(self, argv, port, env=None, log=None, host="127.0.0.1",
+                 cpus=(SERVER_CPU,)):
         self.port = port
+        self.host = host
         self.log_path = log
         self.log = open(log, "wb") if log else subprocess.DEVNULL
         self.process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
             env={**{k: v for k, v in os.environ.items() if not k.startswith("WEIR_")},
-                 **{k: v for k, v in (env or {}).items() if v}}, preexec_fn=on_cpu(SERVER_CPU),
+                 **{k: v for k, v in (env or {}).items() if v}}, preexec_fn=on_cpu(*cpus),
             start_new_session=True)
 
     def __enter__(self):
         deadline = time.monotonic() + 10
         while True:
             try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                socket.create_connection((self.host, self.port), 1).close()
                 break
             except OSError:
                 if self.process.poll() is not None or time.monotonic() > deadline:

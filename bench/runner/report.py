@@ -1,7 +1,7 @@
 """Tables in Markdown: all of it from the results alone."""
 import os
 
-from . import goodput, half, plot, settings
+from . import generator, goodput, half, loops, plot, settings
 from .goals import by_server, case_rows, cost, ratios
 from .stats import interval, median, spread
 
@@ -124,6 +124,10 @@ def section(job, results):
         return memory_table(rows, results["record_bytes"], job.title)
     if job.name == "goodput":
         return goodput.table(rows, job.title)
+    if job.name == "generator":
+        return generator.table(rows, job.title)
+    if job.name == "loops":
+        return loops.table(rows, job.title)
     if job.name == "half-load":
         return half.table(rows, job.title)
     if job.name == "idle":

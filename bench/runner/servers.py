@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from . import settings
 
+LOOPBACK = "127.0.0.1"  # where all of them listen, unless the place has another address
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PEERS = os.path.join(HERE, "peers")
 NEWER = os.path.join(os.path.dirname(HERE), "build", "newer")  # Debian 13, by --setup --newer
@@ -51,10 +52,12 @@ class Candidate:
                 text = file.read()
             for name, value in {**values, **self.values}.items():
                 text = text.replace(f"@{name.upper()}@", str(value))
+            text = text.replace(LOOPBACK, place.host)
             values["conf"] = os.path.join(place.run, os.path.basename(self.conf))
             with open(values["conf"], "w", encoding="ascii") as file:
                 file.write(text)
-        return [part.format(**values) for part in self.command]
+        return [*place.enter,
+                *(part.format(**values).replace(LOOPBACK, place.host) for part in self.command)]
 
     def version(self):
         """Debian's version of its package, or an empty string."""
@@ -177,6 +180,18 @@ def _http(path):
         for backend in ("uring", "epoll")]
 
 
+def _resp():
+    """Servers of redis' protocol: weir has none yet."""
+    redis = Candidate("redis", "epoll", ["redis-server", "--bind", "127.0.0.1", "--port", "{port}",
+                                         "--save", "", "--appendonly", "no", "--io-threads", "1",
+                                         "--tcp-backlog", "4096", "--dir", "{run}"],
+                      rival="redis", package="redis-server")
+    valkey = replace(redis, name="valkey", package="valkey-server")
+    return [redis, from_newer(redis, "{newer}/usr/bin/redis-server"),
+            from_newer(valkey, "{newer}/usr/bin/valkey-server")]
+
+
+RESP = _resp()
 ECHO = _bytes("echo")
 ACCEPT = _bytes("accept")
 SINK = _bytes("sink")
@@ -188,6 +203,9 @@ HTTP = _http("/") + [
 SMALL = _http("/files/1k") + _servers(
     "/files/1k", [_nginx("nginx-sendfile", "files.conf", "/files/1k", sendfile="on"),
                   _nginx("nginx-copy", "files.conf", "/files/1k", sendfile="off")])
+VETH_FILES = [weir(name, path="/files/1m") for name in ("auto", "uring", "epoll")] + [
+    _nginx(f"nginx-{name}", "files.conf", "/files/1m", sendfile=switch)
+    for name, switch in (("sendfile", "on"), ("copy", "off"))]
 FILES = _http("/files/1m") + _servers(
     "/files/1m", [_nginx("nginx-sendfile", "files.conf", "/files/1m", sendfile="on"),
                   _nginx("nginx-copy", "files.conf", "/files/1m", sendfile="off")])
@@ -204,6 +222,6 @@ def automatic(place):
 def everybody():
     """Every candidate, each name once."""
     found = {}
-    for one in ECHO + ACCEPT + SINK + FRAMES + HTTP + SMALL + FILES:
+    for one in ECHO + ACCEPT + SINK + FRAMES + HTTP + SMALL + FILES + VETH_FILES + RESP:
         found.setdefault(one.name, one)
     return list(found.values())

@@ -10,9 +10,11 @@ import time
 from dataclasses import replace
 
 from . import servers
+from .generator import Generator
 from .goodput import Goodput
 from .half import HalfLoad
 from .load import LoadError
+from .loops import Loops
 from .measure import say
 from .process import LOAD_CPU, Server, free_port, on_cpu
 from .stats import median
@@ -200,4 +202,4 @@ def strace(server, path):
     return process
 
 
-SPECIAL = [Memory(), Idle(), HalfLoad(), Goodput()]
+SPECIAL = [Memory(), Idle(), HalfLoad(), Goodput(), Generator(), Loops()]

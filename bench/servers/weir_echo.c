@@ -2,9 +2,10 @@
  * by the runner (WEIR_BACKEND; without it weir takes the one that it thinks best). No option is
  * changed: what users get is what is measured.
  *
- *     weir_echo URL [echo|accept|sink|frames]
+ *     weir_echo URL [echo|straight|accept|sink|frames] [LOOPS]
  *     weir_echo --backend     names the back end that it would take, and ends */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <weir/weir.h>
@@ -13,6 +14,15 @@ static void echo(weir_conn c, weir_view in, void *session)
 {
     if (weir_send(c, in) < 0)
         weir_abort(c);
+}
+
+/* The same by a coroutine for each connection. */
+static void echo_straight(weir_conn c, void *session)
+{
+    weir_view in;
+    while (weir_recv(c, &in, weir_after(30 * WEIR_S)) > 0)
+        if (weir_send_all(c, in, weir_after(5 * WEIR_S)) < 0)
+            return;
 }
 
 static void answer_once(weir_conn c, weir_view in, void *session)
@@ -46,6 +56,8 @@ int main(int argc, char **argv)
         return name_backend();
     if (strcmp(job, "echo") == 0) {
         service.on_data = echo;
+    } else if (strcmp(job, "straight") == 0) {
+        service.on_conn = echo_straight;
     } else if (strcmp(job, "accept") == 0) {
         service.on_data = answer_once;
     } else if (strcmp(job, "sink") == 0) {
@@ -56,6 +68,11 @@ int main(int argc, char **argv)
     } else {
         fprintf(stderr, "weir_echo: no job \"%s\"\n", job);
         return 64;
+    }
+    if (argc > 3) {
+        const weir_run_options options = {.shape = WEIR_SHAPE_THREADS,
+                                          .loops = (unsigned)atoi(argv[3])};
+        return weir_run(&service, 1, &options) < 0;
     }
     return weir_run(&service, 1, NULL) < 0;
 }

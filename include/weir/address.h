@@ -6,9 +6,11 @@
  *   unix:/run/x.sock   unix:relative/path   unix:@name (abstract: in no file system)
  *   unix-dgram:/run/x.sock   unix-seqpacket:/run/x.sock        see <weir/datagram.h>
  *   http://HOST[:PORT][/TARGET]  and  https://...       default ports 80 and 443
+ *   tls://HOST:PORT                     TCP with TLS on it, as https is: see <weir/tls.h>
  *
  * The parser is strict: four decimal numbers for IPv4, no leading zeros, no spaces, no user names.
- * Port 0 lets the kernel choose. Other host names need the resolver. In unix: addresses a percent
+ * Port 0 lets the kernel choose. Other host names are not
+ * addresses: weir_connect takes them where there is a resolver. In unix: addresses a percent
  * sign begins the code of a byte, as in every URL: %20 is a space, %40 an @ at the start of a path,
  * %00 a NUL in an abstract name.
  *
@@ -44,7 +46,8 @@ enum weir_scheme {
     WEIR_SCHEME_HTTP = 4,
     WEIR_SCHEME_HTTPS = 5,
     WEIR_SCHEME_UNIX_DGRAM = 6,
-    WEIR_SCHEME_UNIX_SEQPACKET = 7
+    WEIR_SCHEME_UNIX_SEQPACKET = 7,
+    WEIR_SCHEME_TLS = 8
 };
 
 enum weir_address_flags {

@@ -18,7 +18,7 @@
  *     WEIR_EGONE      the connection is closed: the one that is waited for, or the one that the
  *                     coroutine serves. The second cuts one wait short, whatever it is for; those
  *                     that follow wait as ever, so that who cleans up may wait
- *     WEIR_ECANCELED  the loop ends; no wait begins any more
+ *     WEIR_ECANCELED  the loop ends, or the scope is canceled (scope.h); no wait begins any more
  * A wait that ends with one of these has done nothing, unless its verb says otherwise. A deadline
  * that has passed does not keep a verb from giving what is there already. */
 #ifndef WEIR_CO_H
@@ -33,7 +33,8 @@ WEIR_BEGIN
 
 typedef void weir_co_fn(void *arg);
 
-/* Runs fn(arg) on a coroutine of the current loop: soon, never inside this call. At the end of the
+/* Runs fn(arg) on a coroutine of the current loop: soon, never inside this call. It belongs to no
+ * scope, and nobody waits for it: weir_scope_spawn is for what somebody does. At the end of the
  * loop its waits are canceled, and it has to return. Also in event handlers. 0; WEIR_EFULL (131 072
  * coroutines, or what an HTTP server on the loop set), WEIR_ENOMEM. */
 WEIR_API int weir_spawn(weir_co_fn *fn, void *arg);

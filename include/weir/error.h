@@ -20,10 +20,16 @@
     XX(NOMEM, -4107, "out of memory, or beyond weir's own memory limit")                \
     XX(ADDRESS, -4108, "the address could not be understood")                           \
     XX(REFUSED, -4109, "refused by a limit")                                            \
-    XX(STOPPED, -4110, "the loop has stopped")
+    XX(STOPPED, -4110, "the loop has stopped")                                          \
+    XX(NONAME, -4112, "the name does not exist")                                        \
+    XX(NODATA, -4113, "the name has no record of this type")                            \
+    XX(NAMESERVER, -4114, "the name servers failed, or are not there")                  \
+    XX(TLS, -4115, "the TLS handshake, or what came behind it, failed")                 \
+    XX(CERT, -4116, "the peer's certificate was not accepted")                          \
+    XX(CUT, -4117, "the stream was cut: it ended without the end that its protocol has")
 
 #define WEIR_ERROR_ENUM(name, number, text) WEIR_E##name = number,
-enum weir_error { WEIR_ERRORS(WEIR_ERROR_ENUM) WEIR_ERROR_LAST = -4111 };
+enum weir_error { WEIR_ERRORS(WEIR_ERROR_ENUM) WEIR_ERROR_LAST = -4118 };
 #undef WEIR_ERROR_ENUM
 
 WEIR_BEGIN

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <weir/conn.h>
 #include <weir/export.h>
 #include <weir/view.h>
 
@@ -38,6 +39,13 @@ typedef struct weir_filter {
     uint32_t (*held)(const weir_filter_at *at, const void *state);
 } weir_filter;
 
+/* A filter with its configuration, as a library beside the core makes one: what the addresses tls:
+ * and https: of a service put next to the wire. See weir_tls_layer in <weir/tls.h>. */
+typedef struct weir_layer {
+    const weir_filter *filter;
+    void *config;
+} weir_layer;
+
 WEIR_BEGIN
 
 WEIR_API void *weir_filter_state(weir_filter_at *at);
@@ -57,8 +65,18 @@ WEIR_API int weir_filter_down(weir_filter_at *at, weir_view data);
 WEIR_API void weir_filter_down_end(weir_filter_at *at);
 /* The filter can take output again, or its held bytes may go on: calls output again soon. */
 WEIR_API void weir_filter_wake(weir_filter_at *at);
-/* Ends the connection with an error. */
+/* Ends the connection with an error, at once. */
 WEIR_API void weir_filter_fail(weir_filter_at *at, int error);
+/* Ends the connection with an error, in order: what was passed down (an alert) is sent before. A
+ * handshake, too; WEIR_ETOOBIG is a limit's refusal. */
+WEIR_API void weir_filter_close(weir_filter_at *at, int error);
+/* The host that an outgoing connection was to reach, as its URL named it: a name, or an address in
+ * numbers without brackets and scope. Its length, WEIR_ETOOBIG when `size` bytes do not hold it
+ * and its NUL, WEIR_EINVALID where there is none (accepted, or a unix socket). */
+WEIR_API int weir_filter_host(weir_filter_at *at, char *out, size_t size);
+/* The state of this filter on a connection of the current loop; NULL: it has none, or is gone.
+ * Valid until its close. */
+WEIR_API void *weir_filter_find(weir_conn conn, const weir_filter *filter);
 
 WEIR_END
 #endif

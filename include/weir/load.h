@@ -14,10 +14,14 @@
 #include <weir/socket.h>
 
 enum weir_load_kind {
-    WEIR_LOAD_HTTP,  /* HTTP/1.1 requests */
-    WEIR_LOAD_RR,    /* so many bytes there, so many back */
-    WEIR_LOAD_RAW,   /* given bytes there, and back up to an end marker */
-    WEIR_LOAD_STREAM /* bytes as fast as they go */
+    WEIR_LOAD_HTTP,   /* HTTP/1.1 requests */
+    WEIR_LOAD_RR,     /* so many bytes there, so many back */
+    WEIR_LOAD_RAW,    /* given bytes there, and back up to an end marker */
+    WEIR_LOAD_STREAM, /* bytes as fast as they go */
+    /* The same in datagrams, whose addresses are udp:// or unix-dgram:. A connection is a socket
+     * that hears one server; what is sent is told in <weir/load_datagram.h>. */
+    WEIR_LOAD_DGRAM_RR,
+    WEIR_LOAD_DGRAM_STREAM
 };
 
 /* What a connection to weir bench serve begins with, unless that is to echo what comes: 32 bytes,
@@ -28,6 +32,7 @@ enum weir_load_kind {
  *    9  1  1: close behind the first answer
  *   10  2  zero
  *   12  4  bytes of a request
+ *   10  6  instead of these two, of 3 and 4: bytes a second to send; 0: as fast as they go
  *   16  8  bytes of an answer; 3, 4: bytes to send, 0: until the connection is closed
  *   24  8  the same for all connections of a load, to sum them up
  *
@@ -52,19 +57,22 @@ struct weir_load_progress;
 /* Zero means the default. */
 typedef struct weir_load_options {
     enum weir_load_kind kind;
-    const char *const *urls;    /* NULL-terminated; http://, tcp:// or unix:; names are resolved */
+    const char *const *urls;    /* NULL-terminated; http://, tcp:// or unix:, of datagrams udp:// or
+                                 * unix-dgram:; names are resolved */
     const uint32_t *weights;    /* of requests to each URL; NULL: 1 each */
     const char *unix_socket;    /* HTTP: connect to this unix: address, whatever the URLs say */
     const char *const *sources; /* NULL-terminated: addresses to connect from, used in turn, as
                                  * "127.0.0.2", or ranges of them: "127.0.0.0/16" */
     unsigned loops;             /* threads; default: half of the CPUs, at most one a connection */
     unsigned conns;             /* in all; default 64 */
-    unsigned pipeline;          /* requests in flight on a connection; default 1, at most 1024 */
+    unsigned pipeline;          /* requests in flight on a connection; default 1, at most 1024,
+                                 * which is the default of datagrams in the open loop */
     uint64_t requests;          /* end after so many; default: no limit */
     uint64_t duration_ns; /* measured time; default 10 s, without limit when requests is set */
     uint64_t warmup_ns;   /* before it, not counted */
     uint64_t ramp_ns;     /* opening the connections is spread over so long */
-    uint64_t timeout_ns;  /* for connecting, and for an answer; default 10 s */
+    uint64_t timeout_ns;  /* for connecting, and for an answer; default 10 s. Of datagrams 1 s: an
+                           * answer that has not come by then is lost */
     uint64_t interval_ns; /* between two reports; default 1 s */
     double rate;          /* requests a second in all: open loop */
     double rate_per_conn; /* requests a second on each connection: open loop */
@@ -77,10 +85,11 @@ typedef struct weir_load_options {
     const char *const *headers; /* NULL-terminated: "Name: value" */
     weir_view body;             /* HTTP: what each request carries; RAW: the request itself */
     weir_view raw_end;          /* RAW: the answer ends with these bytes; empty: answer_bytes */
-    uint64_t request_bytes;     /* RR: default 64; STREAM: bytes a write, default 256 KiB */
+    uint64_t request_bytes;     /* RR: default 64; STREAM: bytes a write, default 256 KiB; of a
+                                 * datagram: 32 to 65507, default 64, of a stream 1400 */
     uint64_t answer_bytes;      /* RR, RAW: default as request_bytes */
     uint64_t stream_bytes;      /* STREAM: end after so many on each connection and way */
-    uint64_t stream_rate;       /* STREAM: bytes a second on each connection and way */
+    uint64_t stream_rate;       /* STREAM: bytes a second on each connection and way, below 2^48 */
     enum weir_load_way way;
     bool hold;        /* connections are held, and send nothing but at their rate_per_conn */
     bool prove;       /* hold: one request on each as it opens, before others may connect,
@@ -95,24 +104,32 @@ typedef struct weir_load_options {
 } weir_load_options;
 
 /* XX(field, unit, what) */
-#define WEIR_LOAD_COUNTS(XX)                                                            \
-    XX(requests, "requests", "answered in full")                                        \
-    XX(sent, "requests", "sent")                                                        \
-    XX(connects, "connections", "established")                                          \
-    XX(closed, "connections", "ended by the server between two requests")               \
-    XX(sent_bytes, "bytes", "sent")                                                     \
-    XX(received_bytes, "bytes", "received")                                             \
-    XX(body_bytes, "bytes", "received as bodies of answers")                            \
-    XX(status_2xx, "answers", "with a status of 2xx")                                   \
-    XX(status_3xx, "answers", "with a status of 3xx")                                   \
-    XX(status_4xx, "answers", "with a status of 4xx")                                   \
-    XX(status_5xx, "answers", "with a status of 5xx")                                   \
-    XX(status_other, "answers", "with another status")                                  \
-    XX(resent, "requests", "sent again: the connection had been announced to end")      \
-    XX(late, "requests", "open loop: sent over 1 ms late though a connection was free") \
-    XX(waited, "requests", "open loop: sent late because every connection was busy")    \
-    XX(missed, "requests", "open loop: due in the measured time and never sent")        \
-    XX(unfinished, "requests", "sent in the measured time, and not answered at its end")
+#define WEIR_LOAD_COUNTS(XX)                                                             \
+    XX(requests, "requests", "answered in full")                                         \
+    XX(sent, "requests", "sent")                                                         \
+    XX(connects, "connections", "established")                                           \
+    XX(closed, "connections", "ended by the server between two requests")                \
+    XX(sent_bytes, "bytes", "sent")                                                      \
+    XX(received_bytes, "bytes", "received")                                              \
+    XX(body_bytes, "bytes", "received as bodies of answers")                             \
+    XX(status_2xx, "answers", "with a status of 2xx")                                    \
+    XX(status_3xx, "answers", "with a status of 3xx")                                    \
+    XX(status_4xx, "answers", "with a status of 4xx")                                    \
+    XX(status_5xx, "answers", "with a status of 5xx")                                    \
+    XX(status_other, "answers", "with another status")                                   \
+    XX(resent, "requests", "sent again: the connection had been announced to end")       \
+    XX(late, "requests", "open loop: sent over 1 ms late though a connection was free")  \
+    XX(waited, "requests", "open loop: sent late because every connection was busy")     \
+    XX(missed, "requests", "open loop: due in the measured time and never sent")         \
+    XX(unfinished, "requests", "sent in the measured time, and not answered at its end") \
+    XX(lost, "datagrams", "not answered in time; of a stream: not arrived")              \
+    XX(overdue, "datagrams", "answers that came when they had been taken for lost")      \
+    XX(duplicates, "datagrams", "that came once more")                                   \
+    XX(reordered, "datagrams", "that came behind one sent later")                        \
+    XX(dropped, "datagrams", "lost here: the receive buffer of a socket was full")       \
+    XX(received_datagrams, "datagrams", "received")                                      \
+    XX(sent_wire_bytes, "bytes", "sent, with the heads of Ethernet, IP and UDP")         \
+    XX(received_wire_bytes, "bytes", "received, with the same heads")
 
 /* Requests and connections that failed, by kind. */
 #define WEIR_LOAD_ERRORS(XX)                          \
@@ -190,6 +207,20 @@ typedef struct weir_load_tcp {
     uint64_t app_limited; /* samples whose delivery rate tells of the application only */
 } weir_load_tcp;
 
+/* A way of streams of datagrams from both ends: sums over those whose server told what it saw. */
+typedef struct weir_load_flow {
+    uint64_t streams;            /* of which something is known */
+    uint64_t silent;             /* whose server did not tell */
+    uint64_t sent, received;     /* datagrams in the measured time, each once */
+    uint64_t lost;               /* the difference */
+    uint64_t reordered;          /* came behind one sent later */
+    uint64_t duplicates;         /* came once more */
+    uint64_t jitter_ns;          /* RFC 3550 6.4.1, at the end: mean over the streams */
+    uint64_t jitter_max_ns;      /* and the largest */
+    uint64_t sent_s, received_s; /* datagrams a second, each by the clock of its end */
+    uint64_t sent_bytes_s, received_bytes_s;
+} weir_load_flow;
+
 enum { WEIR_LOAD_REASONS_MAX = 8, WEIR_LOAD_REASON_BYTES = 200 };
 
 typedef struct weir_load_result {
@@ -205,8 +236,11 @@ typedef struct weir_load_result {
     const weir_load_progress *intervals; /* of the measured time */
     unsigned interval_count;
     weir_load_tcp tcp;
-    uint64_t server_bytes; /* stream up: what weir bench serve says that it received */
-    unsigned invalid;      /* reasons why the figures tell about this side, not about the server */
+    uint64_t server_bytes;   /* stream up: what weir bench serve says that it received */
+    weir_load_flow up, down; /* streams of datagrams */
+    uint64_t datagram_bytes, answer_bytes;  /* of datagrams: of one, and of an answer; else 0 */
+    uint64_t wire_bytes, answer_wire_bytes; /* the same on Ethernet; 0: unix */
+    unsigned invalid; /* reasons why the figures tell about this side, not about the server */
     char reasons[WEIR_LOAD_REASONS_MAX][WEIR_LOAD_REASON_BYTES];
     char malformed[128]; /* the first answer that was not understood: why */
 } weir_load_result;

@@ -84,6 +84,10 @@ typedef struct weir_service {
      * on_drain; see <weir/co.h>. Its return closes the connection; on_close comes after it. */
     void (*on_conn)(weir_conn conn, void *session);
     bool straight; /* without on_conn: connections for weir_accept and weir_connect_wait */
+
+    /* What the addresses tls: and https: of .listen and of weir_connect put next to the wire, below
+     * .filters: weir_tls_layer of <weir/tls.h>. Such an address without it is refused. */
+    const weir_layer *tls;
 } weir_service;
 
 enum weir_shape { WEIR_SHAPE_SINGLE, WEIR_SHAPE_THREADS, WEIR_SHAPE_ACCEPTOR };
@@ -142,9 +146,13 @@ WEIR_API int weir_listener_close(weir_listener listener);
 WEIR_API int weir__connect(weir_conn *out, const char *url, const weir_service *service,
                            size_t size, void *user);
 /* Connects from the current loop: on_open when established, on_close alone when it fails. localhost
- * is ::1, and 127.0.0.1 when nobody answers there; .connect_ms is for both. The
- * service gives handlers and limits (its .listen is ignored) and must stay valid and unchanged
- * while such connections live. 0, or an error with no connection made. */
+ * is ::1, and 127.0.0.1 when nobody answers there; .connect_ms is for both. Other host names
+ * ("tcp://example.com:80") are looked up where the loop has a resolver (<weir/resolve.h>), and
+ * their addresses tried as RFC 8305 says: the families in turn, a quarter of a second apart, until
+ * one answers; .connect_ms is for all of it. Why it failed is in on_close: WEIR_ENONAME and the
+ * like, or what the last attempt said. The service gives handlers and limits (its .listen is
+ * ignored) and must stay valid and unchanged while such connections live. 0, or an error with no
+ * connection made. */
 static inline int weir_connect(weir_conn *out, const char *url, const weir_service *service,
                                void *user)
 {

@@ -7,13 +7,9 @@
 #include <stdint.h>
 
 #include <weir/alloc.h>
+#include <weir/module.h> /* weir__alloc and its like, which the modules use too */
 
-/* malloc, zeroed malloc, realloc, free through the hook (weir_set_allocator). NULL when out of
- * memory; a size of 0 is taken as 1. Any thread. */
-void *weir__alloc(size_t size) __attribute__((malloc, warn_unused_result));
-void *weir__zalloc(size_t size) __attribute__((malloc, warn_unused_result));
-void *weir__realloc(void *memory, size_t size) __attribute__((warn_unused_result));
-void weir__free(void *memory);
+/* A copy of a text. NULL when out of memory. Any thread. */
 char *weir__strdup(const char *text) __attribute__((malloc, warn_unused_result));
 
 /* Zeroed memory at a multiple of `alignment` (a power of two), for what has members that lie on a

@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include <weir/log.h>
+#include <weir/module.h> /* weir__log, which the modules use too */
 
 /* The most talkative level that has a sink; -1: none. Set in log.c only. */
 extern atomic_int weir__log_enabled_level;
@@ -17,11 +18,6 @@ static inline bool weir__log_enabled(enum weir_log_level level)
 {
     return (int)level <= atomic_load_explicit(&weir__log_enabled_level, memory_order_relaxed);
 }
-
-/* Sends one line to the sink when `level` is enabled; `code` is the error behind it (or 0),
- * `handle` the connection (or 0). At most 1 KiB of text; a longer one ends in "...". */
-void weir__log(enum weir_log_level level, int code, uint64_t handle, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
 
 /* Whether anybody has set a sink. Any thread. */
 bool weir__log_has_sink(void);

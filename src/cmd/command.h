@@ -19,8 +19,8 @@ struct command {
     int (*run)(const struct command *self, int argc, char **argv);
 };
 
-extern const struct command command_serve, command_bench, command_ctl, command_backends,
-    command_limits, command_version;
+extern const struct command command_serve, command_bench, command_ctl, command_cert,
+    command_backends, command_limits, command_version;
 
 /* Says "weir: TEXT" on standard error and returns `exit_code`. */
 int say(int exit_code, const char *format, ...) __attribute__((format(printf, 2, 3)));

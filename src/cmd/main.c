@@ -7,7 +7,7 @@
 #include "cmd/command.h"
 
 static const struct command *const commands[] = {
-    &command_serve,    &command_bench,  &command_ctl,
+    &command_serve,    &command_bench,  &command_ctl,     &command_cert,
     &command_backends, &command_limits, &command_version,
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };

@@ -48,7 +48,7 @@ int co_start(struct co *co);
 
 /* Bytes of a coroutine for the floor above, as it left them; its own from co_new or the start of a
  * run to its end. */
-enum { CO_ROOM_BYTES = 64 };
+enum { CO_ROOM_BYTES = 128 };
 void *co_room(struct co *co);
 struct co *co_of_room(void *room);
 

@@ -21,7 +21,7 @@ int co_file_wait(struct co_file *file)
     struct co *co = co_current();
     if (loop == NULL || co == NULL)
         return WEIR_EMISUSE;
-    if (loop->coroutines_ending) {
+    if (loop->coroutines_ending || co_canceled(co)) {
         file->drop(file, WEIR_ECANCELED);
         return WEIR_ECANCELED;
     }

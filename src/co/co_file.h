@@ -23,10 +23,10 @@ struct co_file {
 
 /* Does file->io and gives its result: a count, a descriptor, 0, or a negative error; such as
  * WEIR_EFULL when too many wait for a worker, and then nothing was done. WEIR_ECANCELED: the
- * waiter was sent away, since the loop ends or its client is gone (whatever it was resumed with);
- * the file is not the caller's any more, drop has it or will get it, and what had not begun is not
- * done. (A call's own function must not return this one.) WEIR_EMISUSE: not in a coroutine of a
- * loop. */
+ * waiter was sent away, since the loop ends, its scope is canceled or its client is gone (whatever
+ * it was resumed with); the file is not the caller's any more, drop has it or will get it, and what
+ * had not begun is not done. (A call's own function must not return this one.) WEIR_EMISUSE: not in
+ * a coroutine of a loop. */
 int co_file_wait(struct co_file *file);
 
 #endif

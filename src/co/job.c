@@ -44,6 +44,7 @@ static int job_do(struct job *job, weir_time deadline)
         co_wait_firm(&job->wait);
         if (job->result == -ECANCELED)
             return result;
+        co_owe(result); /* it had begun, and what became of it counts */
     }
     return job->result;
 }

@@ -2,12 +2,37 @@
 
 #include <weir/error.h>
 
+#include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "co/held.h"
+#include "co/scope.h"
 #include "co/straight.h"
+
+/* Coroutines that nobody has waited for are no fault, but whoever looks for one wants to know. */
+static void report_left(weir_loop *loop)
+{
+    const char *name = NULL;
+    unsigned left = 0, scoped = 0;
+    if (!weir__log_enabled(WEIR_LOG_INFO))
+        return;
+    for (struct co *co = NULL; (co = co_next(loop->coroutines, co)) != NULL; left++) {
+        const struct scope *scope = co_local(co)->scope;
+        scoped += scope != NULL;
+        if (scope != NULL && name == NULL)
+            name = scope->name;
+    }
+    if (left != 0)
+        weir__log(WEIR_LOG_INFO, WEIR_ECANCELED, 0,
+                  "loop %u ends while %u coroutines wait, %u of them in scopes%s%s: they are "
+                  "canceled",
+                  loop->id, left, scoped, name != NULL ? ", the first in " : "",
+                  name != NULL ? name : "");
+}
 
 static void coroutines_stop(weir_loop *loop)
 {
+    report_left(loop);
     co_cancel_all(loop);
     if (co_pool_free(loop->coroutines) < 0)
         weir__log(WEIR_LOG_ERROR, WEIR_EMISUSE, 0, "loop %u ended with coroutines waiting",
@@ -40,20 +65,45 @@ void co_left_drop(weir_loop *loop, struct co *co)
 static void coroutine_ended(struct co *co, void *arg)
 {
     weir_loop *loop = arg;
+    struct co_local *local = co_local(co);
     co_left_drop(loop, co);
-    co_local(co)->told = 0;
-    if (co_local(co)->given.next != NULL)
-        receive_forget(&co_local(co)->given);
+    local->told = 0;
+    if (local->given.next != NULL)
+        receive_forget(&local->given);
+    if (local->held != NULL)
+        held_forget(local);
+    if (local->scope != NULL)
+        scopes_forget(co);
+    if (local->start.link.next != NULL)
+        list_remove(&local->start.link); /* there is nobody to be told any more */
+    local->graces = 0;
+}
+
+static void tell_next_wait(struct co *co, int error)
+{
+    co_local(co)->told = error;
+    co_at_end(co);
 }
 
 void co_tell(struct co *co, int error)
 {
-    if (!co_is_firm(co)) {
+    co_local(co)->tellings++;
+    if (co_is_firm(co))
+        tell_next_wait(co, error);
+    else
         co_resume(co, error);
-        return;
-    }
-    co_local(co)->told = error;
-    co_at_end(co);
+}
+
+void co_owe(int error)
+{
+    if (error == WEIR_EGONE)
+        tell_next_wait(co_current(), error);
+}
+
+void co_misused(const char *what)
+{
+    weir__log(WEIR_LOG_ERROR, WEIR_EMISUSE, 0, "%s", what);
+    WEIR_DEBUG_ASSERT(what == NULL);
 }
 
 void co_leave(struct co *co, struct co_left *left)
@@ -76,7 +126,7 @@ struct co_pool *co_pool_of(weir_loop *loop, const struct stack_options *options)
 void co_pump(weir_loop *loop)
 {
     struct io_event event;
-    loop->io->ops->wait(loop->io, 5 * (int64_t)WEIR_MS);
+    loop->io->ops->wait(loop->io, list_empty(&loop->ready) ? 5 * (int64_t)WEIR_MS : 0);
     while (loop->io->ops->next(loop->io, &event) != 0)
         loop->hooks[IO_TOKEN_OWNER(event.token) % LOOP_OWNERS].event(loop, &event);
     if (loop->cancels_owed)
@@ -96,6 +146,15 @@ static struct co *first_loose(struct co_pool *pool, bool *firm)
     while ((co = co_next(pool, co)) != NULL && co_is_firm(co))
         *firm = true;
     return co;
+}
+
+void co_cancel_loose(weir_loop *loop)
+{
+    struct co *co;
+    bool firm;
+    while (loop->coroutines_ending && (co = first_loose(loop->coroutines, &firm)) != NULL)
+        if (co_resume(co, WEIR_ECANCELED) < 0)
+            return;
 }
 
 void co_cancel_all(weir_loop *loop)

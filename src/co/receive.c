@@ -34,6 +34,12 @@ static uint32_t input_size(const struct straight *s)
     return s->input != NULL ? s->to - s->from : 0;
 }
 
+size_t receive_keeps(const struct conn *c)
+{
+    const struct straight *s = straight_of(c);
+    return s->input != NULL ? s->input->room : 0;
+}
+
 static void input_give_back(weir_loop *loop, struct straight *s)
 {
     if (s->input != NULL)
@@ -145,10 +151,9 @@ static int look(weir_loop *loop, struct straight *s, struct receive *r)
 /* What the connection holds, as far as it may be read now: output above the mark comes first. */
 static int held_take(weir_loop *loop, struct conn *c)
 {
-    enum { PAUSED_BY_OTHERS = CONN_PAUSED & ~CONN_PAUSED_BUDGET };
     struct straight *s = straight_of(c);
     struct busy *b = c->busy;
-    if (b == NULL || b->held == NULL || (conn_flags(c) & PAUSED_BY_OTHERS) != 0)
+    if (b == NULL || b->held == NULL || (conn_flags(c) & CONN_PAUSED_INPUT) != 0)
         return 0;
     size_t size = b->held_to - b->held_from;
     if (size > loop->io->block_size)
@@ -224,6 +229,19 @@ size_t receive_input(weir_loop *loop, struct conn *c, weir_view data)
     return data.size;
 }
 
+bool receive_quiet(weir_conn conn)
+{
+    weir_loop *loop;
+    struct conn *c;
+    if (straight_get(conn, &loop, &c) < 0)
+        return false;
+    const struct straight *s = straight_of(c);
+    uint32_t over = CONN_PEER_ENDED | CONN_UP_ENDED | CONN_ERROR_HELD;
+    if (s->reader != NULL || s->peer_ended || (conn_flags(c) & over) != 0)
+        return false;
+    return input_size(s) == s->given && (c->busy == NULL || c->busy->held == NULL);
+}
+
 void receive_gone(struct straight *s)
 {
     if (s->reader != NULL)
@@ -282,8 +300,7 @@ static int wait_for_it(weir_loop *loop, struct conn *c, struct receive *r, weir_
     s->reader = r;
     straight_enter(c);
     straight_waits(loop, c);
-    if ((conn_flags(c) & CONN_PAUSED) == CONN_PAUSED_BUDGET)
-        conn_unpause(loop, c, CONN_PAUSED_BUDGET); /* if it holds nothing that is to be sent */
+    budget_look(loop, c);
     result = co_wait(&r->wait, deadline);
     s->reader = NULL;
     if (c->phase == CONN_OPEN)

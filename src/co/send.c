@@ -125,6 +125,7 @@ static int withdraw(weir_loop *loop, struct sending *sending, int why)
             co_wait_firm(&sending->wait); /* its release is owed */
         }
     }
+    co_owe(why); /* of whom it serves: this tells of the one that it has sent to */
     return sending->result;
 }
 

@@ -13,24 +13,29 @@ static void spawned_start(weir_loop *loop, struct loop_ready *ready)
         net_trim_later(loop);
 }
 
-int weir_spawn(weir_co_fn *fn, void *arg)
+int co_spawn(weir_co_fn *fn, void *arg, struct co **out)
 {
     weir_loop *loop = loop_current();
-    struct co *co;
     if (loop == NULL)
         return loop_none();
-    if (fn == NULL)
-        return WEIR_EINVALID;
     struct co_pool *pool = co_pool_of(loop, NULL);
     if (pool == NULL)
         return WEIR_ENOMEM;
-    int result = co_new(pool, fn, arg, &co);
+    int result = co_new(pool, fn, arg, out);
     if (result < 0)
         return result;
-    struct co_local *local = co_local(co);
+    struct co_local *local = co_local(*out);
     *local = (struct co_local){.start.run = spawned_start};
     loop_ready_add(loop, &local->start);
     return 0;
+}
+
+int weir_spawn(weir_co_fn *fn, void *arg)
+{
+    struct co *co;
+    if (loop_current() != NULL && fn == NULL)
+        return WEIR_EINVALID;
+    return co_spawn(fn, arg, &co);
 }
 
 int weir_sleep(weir_time until)

@@ -135,7 +135,11 @@ static void task_stop(weir_loop *loop, struct straight *s)
     loop->coroutines_ending = true;
     for (int i = 0; i < STOP_ROUNDS && !task_over(s); i++) {
         loop_ready_run(loop);
-        if (s->task == NULL || co_is_firm(s->task) || co_resume(s->task, WEIR_ECANCELED) < 0)
+        if (s->task != NULL && co_is_firm(s->task)) { /* for a worker, or for other coroutines */
+            co_cancel_loose(loop);
+            break;
+        }
+        if (s->task == NULL || co_resume(s->task, WEIR_ECANCELED) < 0)
             break;
     }
     loop->coroutines_ending = former;
@@ -260,6 +264,7 @@ const struct consumer consumer_straight = {
     .left = straight_left,
     .sent = straight_sent,
     .ended = straight_ended,
+    .keeps = receive_keeps,
     .unlisten = straight_unlisten,
     .record_bytes = sizeof(struct straight),
     .paces_itself = true,

@@ -63,8 +63,15 @@ void straight_waits(weir_loop *loop, struct conn *c);
 /* receive.c */
 /* New bytes for whoever receives: how many were taken; all or nothing. */
 size_t receive_input(weir_loop *loop, struct conn *c, weir_view data);
+/* Whether its peer has neither finished nor said anything that nobody has received, and nobody
+ * receives: a look that never waits, and takes nothing from the coroutine that calls, neither what
+ * it is to be told nor its views. On its loop; false too when the handle names no such
+ * connection. */
+bool receive_quiet(weir_conn conn);
 /* Something has changed for it: the end, room for output, the close. */
 void receive_look(weir_loop *loop, struct conn *c);
+/* Bytes that are charged to the loop for what coroutines have received of it. */
+size_t receive_keeps(const struct conn *c);
 /* The connection is being closed. */
 void receive_gone(struct straight *s);
 /* The connection is gone: a view that somebody holds becomes his. */

@@ -15,13 +15,14 @@ struct co_wait {
 };
 
 /* Whether the caller may wait now: 0, or WEIR_EMISUSE (-EOWNERDEAD) outside of a loop's coroutine,
- * WEIR_ECANCELED when every wait is canceled. */
+ * WEIR_ECANCELED when every wait is canceled, on the loop or in the caller's scope. */
 int co_wait_possible(void);
 
 /* Waits; `wait` is zeroed, or was waited on before. Returns what co_wake passes; WEIR_ETIMEDOUT;
  * what co_wait_possible says; or what somebody resumed the coroutine with who knows nothing of this
  * wait (WEIR_EGONE, WEIR_ECANCELED). With any but co_wake's the caller has to make sure that nobody
- * knows of `wait` any more. */
+ * knows of `wait` any more; and when it then finds that all is done and returns that instead, it
+ * calls co_owe with what it has not passed on. */
 int co_wait(struct co_wait *wait, weir_time deadline);
 
 /* Waits for co_wake and nothing else: for what cannot be called back. In a coroutine. */

@@ -125,7 +125,7 @@ enum io_file_verb {
     IO_FILE_STAT,  /* statx(dirfd, path, flags, mask, statx); of an open file (AT_EMPTY_PATH) with
                     * AT_STATX_DONT_SYNC without a worker */
     IO_FILE_READ,  /* pread(fd, buffer, size, offset); offset -1: read(2), of a stream */
-    IO_FILE_WRITE, /* pwrite; offset -1: write(2) */
+    IO_FILE_WRITE, /* pwrite; offset -1: write(2), of a stream, without SIGPIPE */
     IO_FILE_SYNC,  /* fsync(fd) */
     IO_FILE_CLOSE, /* close(fd), which may block on some file systems */
     IO_FILE_CALL   /* call(arg) on a worker thread: whatever has no verb of its own (a directory) */

@@ -76,6 +76,7 @@ bool weir__ready_own_job(struct ready *r, struct io_file *file, struct io_event 
         return false;
     token = warm->token;
     close(warm->fd);
+    r->io.stats.syscalls++;
     weir__free(warm);
     r->in_flight--;
     fd = r->find(r->owner, token);

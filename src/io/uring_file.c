@@ -44,6 +44,10 @@ static void prepare(struct io_uring_sqe *sqe, struct io_file *file)
         sqe->addr = (uintptr_t)file->buffer;
         sqe->len = (uint32_t)(file->size < MOST_BYTES ? file->size : MOST_BYTES);
         sqe->off = (uint64_t)file->offset;
+        /* A pipe without a reader: the kernel sends SIGPIPE to the thread that writes. Its own
+         * threads take no signals. */
+        if (file->verb == IO_FILE_WRITE && file->offset < 0)
+            sqe->flags |= IOSQE_ASYNC;
         break;
     case IO_FILE_SYNC:
         sqe->opcode = IORING_OP_FSYNC;

@@ -121,7 +121,7 @@ static int restrict_ring(struct uring *ring)
         restrict_row(&row[rows++], IORING_RESTRICTION_REGISTER_OP, registers[i]);
     restrict_row(&row[rows++], IORING_RESTRICTION_SQE_FLAGS_ALLOWED,
                  IOSQE_FIXED_FILE | IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS |
-                     IOSQE_IO_HARDLINK);
+                     IOSQE_IO_HARDLINK | IOSQE_ASYNC);
     return io_uring_register((unsigned)ring->setup_fd, IORING_REGISTER_RESTRICTIONS, row, rows);
 }
 

@@ -152,26 +152,35 @@ static void take_blocks_back(const struct trial *trial)
     io_uring_register((unsigned)trial->ring.ring_fd, IORING_UNREGISTER_PBUF_RING, &reg, 1);
 }
 
-/* Until the answer with this token, or none comes in time. A descriptor that nobody has waited for
- * long enough to get is closed. */
-static void take_until(const struct trial *trial, uint64_t token)
+/* Until the answer with this token, or none comes in time: how many came before it. A descriptor
+ * that nobody has waited for long enough to get is closed. */
+static unsigned take_until(const struct trial *trial, uint64_t token)
 {
     struct answer answer;
+    unsigned others = 0;
 
-    while (take(trial, &answer) && answer.token != token)
+    for (; take(trial, &answer) && answer.token != token; others++)
         if (answer.token == MAKES_FD && answer.result >= 0)
             close(answer.result);
+    return others;
 }
 
 /* Ends what a trial left behind: closes the sockets and takes every completion until the trial's
- * operations are gone, so that the next trial meets none of them. */
+ * operations are gone, so that the next trial meets none of them. What is canceled may complete
+ * after the cancel, and after an operation that was begun behind it: so again until nothing comes.
+ */
 static void clean(const struct trial *trial, int a, int b)
 {
-    entry_of(trial, IORING_OP_ASYNC_CANCEL, -1, CANCELS)->cancel_flags =
-        IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
-    take_until(trial, CANCELS);
-    entry_of(trial, IORING_OP_NOP, -1, LAST);
-    take_until(trial, LAST);
+    enum { ROUNDS = 8 };
+    unsigned others = 1;
+
+    for (int round = 0; round < ROUNDS && others != 0; round++) {
+        entry_of(trial, IORING_OP_ASYNC_CANCEL, -1, CANCELS)->cancel_flags =
+            IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
+        others = take_until(trial, CANCELS);
+        entry_of(trial, IORING_OP_NOP, -1, LAST);
+        others += take_until(trial, LAST);
+    }
     if (a >= 0)
         close(a);
     if (b >= 0)

@@ -44,6 +44,17 @@
     XX(DGRAM_HARD_CAP, 8 << 20, "bytes", "queued on a datagram socket at most")                 \
     XX(DGRAM_QUEUE_MAX, 8192, "datagrams", "queued on a datagram socket at most")               \
     XX(DGRAM_LINGER_MS, 2000, "ms", "a datagram socket being closed: for what is queued")       \
+    XX(SCOPE_GRACE_MS, 1000, "ms", "canceled coroutines of a scope may clean up")               \
+    XX(CHAN_ITEM_BYTES, 65536, "bytes", "an item of a channel")                                 \
+    XX(CHAN_BYTES, 1 << 30, "bytes", "items that wait in a channel")                            \
+    XX(SELECT_CASES, 64, "cases", "things that one weir_select waits for")                      \
+    XX(POOL_TARGETS, 1024, "addresses", "that a pool of connections goes to")                   \
+    XX(POOL_CONNS, 16, "connections", "of a pool to one address")                               \
+    XX(POOL_IDLE_MS, 30000, "ms", "a connection that a pool has not lent is kept")              \
+    XX(RETRY_TRIES, 3, "tries", "of weir_retry")                                                \
+    XX(RETRY_FIRST_MS, 50, "ms", "the pause behind a first failure")                            \
+    XX(RETRY_MOST_MS, 2000, "ms", "the longest pause between two tries")                        \
+    XX(HEDGE_CALLS, 16, "calls", "of one weir_hedge")                                           \
     XX(PULL_CHUNK, 16384, "bytes", "a pull source is asked for at a time")
 
 enum weir_limit {

@@ -10,6 +10,7 @@ struct handed {
     struct run_loop *target;
     unsigned service;
     int fd;
+    bool secure;
 };
 
 static void handed_arrived(weir_loop *loop, struct loop_mail *mail)
@@ -19,8 +20,9 @@ static void handed_arrived(weir_loop *loop, struct loop_mail *mail)
     if (loop->net->stopping)
         close(handed->fd);
     else
-        listener_adopt(loop, handed->target->services[handed->service], handed->fd, false,
-                       loop->net->draining);
+        listener_adopt(
+            loop, handed->target->services[handed->service],
+            (struct adopted){handed->fd, .secure = handed->secure, .last = loop->net->draining});
     atomic_fetch_sub_explicit(&loop->load, 1, memory_order_relaxed); /* it counts itself now */
     weir__free(handed);
 }
@@ -82,7 +84,8 @@ void run_hand(void *arg, struct listener *listener, int fd)
         return;
     }
     struct run_loop *target = &run->loops[1 + choose(run, fd)];
-    *handed = (struct handed){.mail = {.run = handed_arrived}, .target = target, .fd = fd};
+    *handed = (struct handed){
+        .mail = {.run = handed_arrived}, .target = target, .fd = fd, .secure = listener->secure};
     while (rl->services[handed->service] != listener->service)
         handed->service++;
     atomic_fetch_add_explicit(&target->loop->load, 1, memory_order_relaxed);

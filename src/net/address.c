@@ -17,6 +17,7 @@ static const struct weir__scheme schemes[] = {
     {"unix-seqpacket", WEIR_SCHEME_UNIX_SEQPACKET, WEIR_TRANSPORT_UNIX_SEQPACKET, 0, false},
     {"http", WEIR_SCHEME_HTTP, WEIR_TRANSPORT_TCP, 80, true},
     {"https", WEIR_SCHEME_HTTPS, WEIR_TRANSPORT_TCP, 443, true},
+    {"tls", WEIR_SCHEME_TLS, WEIR_TRANSPORT_TCP, 0, false},
 };
 
 const struct weir__scheme *weir__scheme_at(unsigned index)

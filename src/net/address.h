@@ -21,6 +21,12 @@ struct weir__scheme {
 const struct weir__scheme *weir__scheme_at(unsigned index);
 const struct weir__scheme *weir__scheme_find(enum weir_scheme scheme);
 
+/* Whether what is accepted on it, or connected to, speaks TLS first. */
+static inline bool weir__scheme_is_secure(unsigned scheme)
+{
+    return scheme == WEIR_SCHEME_TLS || scheme == WEIR_SCHEME_HTTPS;
+}
+
 static inline bool weir__transport_is_unix(unsigned transport)
 {
     return transport == WEIR_TRANSPORT_UNIX || transport == WEIR_TRANSPORT_UNIX_DGRAM ||

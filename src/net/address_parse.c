@@ -94,7 +94,7 @@ static int read_scheme(struct reader *reader)
         reader->at = colon + 1;
         return 0;
     }
-    return fail(reader, reader->text, "unknown scheme: use tcp, udp, unix, http or https");
+    return fail(reader, reader->text, "unknown scheme: use tcp, tls, udp, unix, http or https");
 }
 
 /* Where the host or port that begins at `at` ends at the latest. */

@@ -13,7 +13,9 @@ struct largest {
 
 static uint64_t holding(const struct conn *c)
 {
-    return c->queued_bytes + (c->busy != NULL ? c->busy->held_room : 0);
+    const struct consumer *consumer = c->service->consumer;
+    return c->queued_bytes + (c->busy != NULL ? c->busy->held_room : 0) +
+           (consumer->keeps != NULL ? consumer->keeps(c) : 0);
 }
 
 static void consider(weir_loop *loop, struct conn *c, void *arg)
@@ -74,11 +76,13 @@ void budget_received(weir_loop *loop, struct conn *c)
     conn_pause(loop, c, CONN_PAUSED_BUDGET);
 }
 
-/* What a paused one had to send has gone: it holds no more than what it received while it was being
- * paused, which only its handlers can use up. */
-void budget_drained(weir_loop *loop, struct conn *c)
+/* Whoever holds nothing any more goes on. A part of a message stays where it is: were it read on,
+ * as many such parts as there are connections would grow to their full sizes. It is idle,
+ * meanwhile. */
+void budget_look(weir_loop *loop, struct conn *c)
 {
-    conn_unpause(loop, c, CONN_PAUSED_BUDGET);
+    if ((conn_flags(c) & CONN_PAUSED_BUDGET) != 0 && holding(c) == 0)
+        conn_unpause(loop, c, CONN_PAUSED_BUDGET);
 }
 
 static void resume_one(weir_loop *loop, struct conn *c, void *arg)

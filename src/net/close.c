@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <sys/socket.h>
 
+#include "base/alloc.h"
 #include "base/assert.h"
 #include "net/conn.h"
 
@@ -35,6 +36,8 @@ static void held_drop(weir_loop *loop, struct conn *c)
 static void leave_consumer(weir_loop *loop, struct conn *c)
 {
     conn_flags(c) |= CONN_OUTPUT_SHUT;
+    if (c->busy != NULL && c->busy->race != NULL)
+        race_end(loop, c);
     conn_list_leave(loop->net, c);
     if ((conn_flags(c) & CONN_IN_CONSUMER) == 0)
         held_drop(loop, c);
@@ -93,9 +96,11 @@ void conn_close(weir_loop *loop, struct conn *c)
 
 void conn_close_why(weir_loop *loop, struct conn *c, enum weir_why why, int error)
 {
-    if (c->phase >= CONN_FLUSHING)
+    if (c->phase > CONN_FLUSHING)
         return;
     cause(c, why, error, WEIR_DEADLINE_NONE);
+    if (c->phase == CONN_FLUSHING)
+        return;
     loop->net->counters.limits += why == WEIR_WHY_LIMIT;
     conn_close(loop, c);
 }
@@ -232,6 +237,9 @@ void conn_end(weir_loop *loop, struct conn *c)
     if (c->busy != NULL) {
         c->busy->piped.id = 0;
         c->busy->next_port = 0;
+        c->busy->secure = false;
+        weir__free(c->busy->host);
+        c->busy->host = NULL;
         output_clear(loop, c, &c->busy->out);
         held_drop(loop, c);
         conn_busy_tidy(net, c);

@@ -58,7 +58,8 @@ void conn_busy_tidy(struct net *net, struct conn *c)
 {
     struct busy *b = c->busy;
     if (b == NULL || b->out.count != 0 || b->held != NULL || b->filters != NULL ||
-        b->piped.id != 0 || b->next_port != 0 || (conn_flags(c) & CONN_SENDING) != 0)
+        b->piped.id != 0 || b->next_port != 0 || b->secure || b->race != NULL || b->host != NULL ||
+        (conn_flags(c) & CONN_SENDING) != 0)
         return;
     output_end(net->loop, &b->out);
     c->busy = NULL;
@@ -104,7 +105,7 @@ void conn_established(weir_loop *loop, struct conn *c)
     c->phase = CONN_OPENING;
     c->read_ms = c->write_ms = c->opened_ms = loop->now_ms;
     conn_idle_begin(loop, c);
-    if (c->service->filter_count != 0) {
+    if (c->service->filter_count != 0 || (c->busy != NULL && c->busy->secure)) {
         int result = filters_open(loop, c);
         if (result < 0) {
             conn_fail(loop, c, WEIR_WHY_ERROR, result);
@@ -125,6 +126,10 @@ void conn_opened(weir_loop *loop, struct conn *c)
         return;
     c->phase = CONN_OPEN;
     conn_flags(c) |= CONN_OPENED;
+    if ((conn_flags(c) & CONN_FILTERED) != 0) { /* the first byte is due from now on */
+        c->opened_ms = c->read_ms = c->write_ms = loop->now_ms;
+        conn_deadline(loop, c);
+    }
     if (c->service->consumer->open != NULL)
         c->service->consumer->open(loop, c);
     if (c->phase == CONN_OPEN && c->busy != NULL && c->busy->held != NULL)
@@ -198,15 +203,9 @@ void conn_event(weir_loop *loop, const struct io_event *event)
 void conn_each(struct net *net, void (*fn)(weir_loop *loop, struct conn *c, void *arg), void *arg)
 {
     uint32_t slots = net->conns.chunk_count << net->conns.chunk_records_log2;
-    for (uint32_t slot = 0; slot < slots; slot++) {
-        struct conn *c = conn_at(net, slot);
-        if (c == NULL) { /* the whole chunk has no memory */
-            slot |= (1u << net->conns.chunk_records_log2) - 1;
-            continue;
-        }
+    for (uint32_t slot = 0; slot < slots; slot++)
         if (slab_living(&net->conns, slot))
-            fn(net->loop, c, arg);
-    }
+            fn(net->loop, conn_at(net, slot), arg);
 }
 
 void conn_list_insert(struct net *net, struct conn *c, enum conn_list list, uint32_t behind)

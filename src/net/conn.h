@@ -63,9 +63,11 @@ enum conn_flags {
     CONN_WIRE_SHUT = 1 << 30,    /* filters passed our end down to the wire */
     CONN_LINED_UP = 1u << 31,    /* its receive was armed from the line for receive blocks */
 };
-#define CONN_PAUSED                                                                 \
-    (CONN_PAUSED_USER | CONN_PAUSED_MARK | CONN_PAUSED_BUDGET | CONN_PAUSED_PROTO | \
-     CONN_PAUSED_PIPE)
+/* No input for the consumer. Whom the budget has paused reads nothing more from the socket, but
+ * what is held is delivered, because that gives memory back. */
+#define CONN_PAUSED_INPUT \
+    (CONN_PAUSED_USER | CONN_PAUSED_MARK | CONN_PAUSED_PROTO | CONN_PAUSED_PIPE)
+#define CONN_PAUSED (CONN_PAUSED_INPUT | CONN_PAUSED_BUDGET)
 /* Others than the peer have to go on first. */
 #define CONN_PAUSED_WAITING \
     (CONN_PAUSED_BUDGET | CONN_PAUSED_PROTO | CONN_PAUSED_PIPE | CONN_WORKING)
@@ -170,11 +172,15 @@ struct busy {
     uint32_t write_mark_ms;
     bool stalling;           /* output is pending, the interval runs */
     bool looked;             /* write_look_bytes is known */
+    bool heard;              /* filters have passed bytes up */
     uint32_t inflight_bytes; /* of the send in flight */
     bool inflight_move;      /* it is a move, not a send */
     struct filter_stack *filters;
+    bool secure;        /* its service's .tls is to be its lowest filter: until that is open */
     weir_conn piped;    /* the other end of a pipe */
     uint16_t next_port; /* while it connects to localhost: to be tried on 127.0.0.1; 0: nothing */
+    struct race *race;  /* while it connects to a name; or NULL */
+    char *host;         /* that its URL named, for filters; NULL: none, or an address */
 };
 
 /* Who consumes a connection's bytes: handlers of events, frames, HTTP. */
@@ -205,6 +211,8 @@ struct consumer {
     /* All is over but close(): false: somebody still uses the connection, conn_dirty will be called
      * when that has changed. */
     bool (*ended)(weir_loop *loop, struct conn *c);
+    /* Received bytes that it keeps for the connection, as charged to the loop. */
+    size_t (*keeps)(const struct conn *c);
     /* A listener of the service stops. */
     void (*unlisten)(weir_loop *loop, struct service *service);
     uint32_t record_bytes; /* of its own for each connection, zeroed: conn_record */
@@ -270,7 +278,9 @@ struct net {
     const uint8_t *borrow_from, *borrow_to; /* receive memory while its datagrams are handled */
     struct dgram_counters dgram_counters;
     struct object_pool busy, sources;
-    struct list services, connect_waits;
+    struct list services, connect_waits, races;
+    const struct weir__names *names; /* who looks host names up, or NULL */
+    void *names_self;
     uint32_t dirty; /* slot + 1 of the first one to be flushed; 0: none */
     struct conn_queue lists[CONN_LISTS];
     struct loans *loans;
@@ -323,6 +333,22 @@ void net_trim_later(weir_loop *loop);
 /* connect.c: forgets the connects that are to be tried again. */
 void connect_waits_end(struct net *net);
 
+/* race.c: connecting to a name (RFC 8305). Begins for a connection that has no descriptor yet; 0,
+ * or an error and nothing was begun. */
+int race_begin(weir_loop *loop, struct conn *c, const char *name, uint16_t port,
+               const weir_address *source);
+/* The connection has ended, or is established: every attempt but the one that won is closed. */
+void race_end(weir_loop *loop, struct conn *c);
+/* Closes the child's copies of the descriptors. */
+void races_forked(struct net *net);
+/* Orders addresses by RFC 6724, the best first; a stable order. Asks the kernel where from each
+ * would be reached: three system calls each. */
+void addresses_prefer(weir_address *addresses, unsigned count);
+enum { PREFER_MAX = 64, NAME_TEXT_BYTES = 256 };
+/* Reads an address whose host is a name: 0, with the name, and *out, in which the host is 0.0.0.0.
+ * WEIR_EADDRESS: it is none. */
+int address_parse_name(const char *text, char name[NAME_TEXT_BYTES], weir_address *out);
+
 /* conn.c: birth, record, busy half */
 void conn_event(weir_loop *loop, const struct io_event *event);
 struct io_fd *conn_find(weir_loop *loop, uint64_t token);
@@ -357,6 +383,7 @@ void conn_recv_want(weir_loop *loop, struct conn *c); /* arms when nothing speak
 /* Hands bytes to the layer above the wire: the consumer or the lowest filter. */
 void conn_input(weir_loop *loop, struct conn *c, weir_view data);
 /* Hands bytes to the consumer; holds what it does not take. */
+void conn_input_cut(weir_loop *loop, struct conn *c, int error);
 void conn_consume(weir_loop *loop, struct conn *c, weir_view data);
 void conn_consume_end(weir_loop *loop, struct conn *c);
 /* The consumer wants its held input again, in this turn or the next. */
@@ -457,6 +484,11 @@ void loan_forget(weir_loop *loop, uint32_t index);
 void loans_run(weir_loop *loop); /* calls the release callbacks that are owed */
 
 /* filter.c */
+/* The connection's lowest filter will be its service's .tls, when it is established. 0 or
+ * WEIR_ENOMEM, and then it must not go on without. */
+int filters_secure(weir_loop *loop, struct conn *c, const char *host);
+/* Its filters are to know the host that its URL named; NULL: an address. 0 or WEIR_ENOMEM. */
+int filters_host(weir_loop *loop, struct conn *c, const char *host);
 int filters_open(weir_loop *loop, struct conn *c);
 void filters_input(weir_loop *loop, struct conn *c, weir_view data);
 void filters_end(weir_loop *loop, struct conn *c);
@@ -495,7 +527,13 @@ int listeners_init(struct net *net);
 void listeners_stop(weir_loop *loop);
 /* Serves a descriptor that was accepted here or by another loop, or refuses it (K19). `last`: it
  * comes from the queue of a listener that is being closed, and is served beyond the limit. */
-void listener_adopt(weir_loop *loop, struct service *service, int fd, bool direct, bool last);
+struct adopted {
+    int fd;
+    bool direct;
+    bool secure; /* the listener's address is one of TLS */
+    bool last;
+};
+void listener_adopt(weir_loop *loop, struct service *service, struct adopted adopted);
 void listeners_room(weir_loop *loop, struct service *service); /* a connection left: accept again */
 void listeners_unclosed(weir_loop *loop); /* closes what could not be closed before */
 void listeners_hold(weir_loop *loop);     /* accepting stops until listeners_room */
@@ -521,6 +559,6 @@ void stats_add(void *sum, const void *stats, const weir_stat *rows, unsigned cou
 /* budget.c */
 void budget_check(weir_loop *loop);
 void budget_received(weir_loop *loop, struct conn *c);
-void budget_drained(weir_loop *loop, struct conn *c);
+void budget_look(weir_loop *loop, struct conn *c);
 
 #endif

@@ -1,9 +1,11 @@
 /* Outgoing connections. */
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "net/address.h"
 #include "net/conn.h"
 #include "net/socket.h"
 
@@ -148,10 +150,75 @@ void connect_waits_end(struct net *net)
         wait_end(weir_container(net->connect_waits.next, struct connect_wait, link));
 }
 
+static int connect_begin(weir_loop *loop, struct conn *c, const weir_address *address)
+{
+    int result = connect_start(loop, c, address);
+    return result < 0 ? connect_next(loop, c, result) : result;
+}
+
+/* Whoever asked for TLS gets no connection without it. */
+static int secure_check(const char *url, const weir_service *config, size_t size)
+{
+    if (size >= offsetof(weir_service, tls) + sizeof config->tls && config->tls != NULL)
+        return 0;
+    weir__log(WEIR_LOG_ERROR, WEIR_EINVALID, 0,
+              "cannot connect to %s: its service has no .tls, which says whom to trust (see "
+              "weir_tls_client_new in <weir/tls.h>)",
+              url);
+    return WEIR_EINVALID;
+}
+
 int weir__connect(weir_conn *out, const char *url, const weir_service *config, size_t size,
                   void *user)
 {
     return weir__connect_from(out, url, NULL, config, size, user);
+}
+
+/* To a name, where somebody looks names up on this loop. */
+static int connect_name(struct net *net, weir_conn *out, const char *url,
+                        const weir_address *source, const weir_service *config, size_t size,
+                        void *user)
+{
+    char name[NAME_TEXT_BYTES];
+    weir_address parsed;
+    int result = address_parse_name(url, name, &parsed);
+    if (result < 0 || net->names == NULL)
+        return result == WEIR_ENOMEM ? result : WEIR_EADDRESS;
+    if (parsed.transport != WEIR_TRANSPORT_TCP)
+        return WEIR_ENOTSUP;
+    bool secure = weir__scheme_is_secure(parsed.scheme);
+    result = secure ? secure_check(url, config, size) : 0;
+    if (result < 0)
+        return result;
+    struct service *service = service_shared(net, config, size, &result);
+    if (service == NULL)
+        return result;
+    struct conn *c = conn_new(net, service, -1, false, true);
+    service_unref(net->loop, service);
+    if (c == NULL)
+        return WEIR_EFULL;
+    c->phase = CONN_CONNECTING;
+    if (user != NULL)
+        c->user = user;
+    /* Whom the certificate must name is what was asked for, not what somebody's answer led to. */
+    char host[NAME_TEXT_BYTES];
+    size_t size_of_host = strlen(name);
+    memcpy(host, name, size_of_host + 1);
+    if (host[size_of_host - 1] == '.')
+        host[size_of_host - 1] = '\0';
+    if (secure)
+        result = filters_secure(net->loop, c, host);
+    else if (c->service->filter_count != 0)
+        result = filters_host(net->loop, c, host);
+    if (result == 0)
+        result = race_begin(net->loop, c, name, (uint16_t)weir_address_port(&parsed), source);
+    if (result < 0) /* told by on_close, like every connect that fails */
+        conn_fail(net->loop, c, WEIR_WHY_ERROR, result);
+    else
+        conn_deadline(net->loop, c);
+    if (out != NULL)
+        *out = conn_handle(net->loop, c);
+    return 0;
 }
 
 int weir__connect_from(weir_conn *out, const char *url, const weir_address *source,
@@ -164,13 +231,19 @@ int weir__connect_from(weir_conn *out, const char *url, const weir_address *sour
         return loop_none();
     if (url == NULL || config == NULL)
         return WEIR_EINVALID;
-    int result = weir_address_parse(url, &parsed, NULL);
+    int result = net_of(loop, &net);
     if (result == 0)
-        result = net_of(loop, &net);
+        result = weir_address_parse(url, &parsed, NULL);
+    if (result == WEIR_EADDRESS)
+        return connect_name(net, out, url, source, config, size, user);
     if (result < 0)
         return result;
     if (parsed.transport != WEIR_TRANSPORT_TCP && parsed.transport != WEIR_TRANSPORT_UNIX)
         return WEIR_ENOTSUP;
+    bool secure = weir__scheme_is_secure(parsed.scheme);
+    result = secure ? secure_check(url, config, size) : 0;
+    if (result < 0)
+        return result;
     unsigned count = candidates(&parsed, source, address);
     struct service *service = service_shared(net, config, size, &result);
     if (service == NULL)
@@ -193,12 +266,13 @@ int weir__connect_from(weir_conn *out, const char *url, const weir_address *sour
     c->phase = CONN_CONNECTING;
     if (user != NULL)
         c->user = user;
+    const char *named = (parsed.flags & WEIR_ADDRESS_LOCALHOST) != 0 ? "localhost" : NULL;
     struct busy *b = count == 2 ? conn_busy(net, c) : NULL;
     if (b != NULL)
         b->next_port = (uint16_t)weir_address_port(&address[1]);
-    result = connect_start(loop, c, &address[0]);
-    if (result < 0)
-        result = connect_next(loop, c, result);
+    result = secure ? filters_secure(loop, c, named) : 0;
+    if (result == 0)
+        result = connect_begin(loop, c, &address[0]);
     if (result == -EAGAIN && address[0].transport == WEIR_TRANSPORT_UNIX)
         result = connect_later(loop, c, &address[0]);
     if (result < 0) /* told by on_close, like every connect that fails */

@@ -490,7 +490,9 @@ static enum step send_some(weir_loop *loop, struct dgram *d)
     struct dgram_scratch *scratch = loop->net->dgram_scratch;
     bool borrowed;
     unsigned count = gather(scratch, d, &borrowed);
-    bool nowait = borrowed || count > 1 || (!d->udp && !d->connected);
+    /* A ring that waits for room sends again what it tried: but unix_dgram_sendmsg of the kernel
+     * has taken the bytes by then, and an empty one would leave (seen with 6.18). */
+    bool nowait = borrowed || count > 1 || !d->udp;
     int result = 0;
     int done =
         loop->io->ops->sendmsg(loop->io, &d->fd, scratch->header, count,

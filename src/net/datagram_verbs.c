@@ -333,9 +333,12 @@ int weir_dgram_local(weir_dgram socket, weir_address *out)
     weir_loop *loop;
     struct dgram *d;
     int result = dgram_get(socket, &loop, &d);
-    if (result == 0)
-        *out = d->local;
-    return result;
+    if (result < 0)
+        return result;
+    if (out == NULL)
+        return WEIR_EINVALID;
+    *out = d->local;
+    return 0;
 }
 
 int weir_dgram_peer(weir_dgram socket, weir_address *out)
@@ -343,11 +346,14 @@ int weir_dgram_peer(weir_dgram socket, weir_address *out)
     weir_loop *loop;
     struct dgram *d;
     int result = dgram_get(socket, &loop, &d);
-    if (result == 0 && !d->connected)
+    if (result < 0)
+        return result;
+    if (out == NULL)
+        return WEIR_EINVALID;
+    if (!d->connected)
         return -ENOTCONN;
-    if (result == 0)
-        *out = d->peer;
-    return result;
+    *out = d->peer;
+    return 0;
 }
 
 int weir__dgram_stats_get(weir_dgram socket, weir_dgram_stats *out, size_t size)

@@ -92,6 +92,12 @@ static bool waits_for_others(struct conn *c)
     return waiting != 0 && (waiting != CONN_PAUSED_BUDGET || conn_unsent(c));
 }
 
+static bool heard(const struct conn *c)
+{
+    return (conn_flags((struct conn *)(uintptr_t)c) & CONN_FILTERED) != 0 ? c->busy->heard
+                                                                          : c->received_bytes != 0;
+}
+
 static void due_open(weir_loop *loop, struct conn *c, struct due *due)
 {
     const weir_service *config = &c->service->config;
@@ -101,7 +107,7 @@ static void due_open(weir_loop *loop, struct conn *c, struct due *due)
     if (c->service->consumer->due != NULL && c->service->consumer->due(loop, c, &proto_ms, &which))
         sooner(due, proto_ms, 0, which);
     due_idle_events(c, due);
-    bool began = c->received_bytes != 0 || (config->server_first && c->sent_bytes != 0) ||
+    bool began = heard(c) || (config->server_first && c->sent_bytes != 0) ||
                  (conn_flags(c) & CONN_CLIENT) != 0;
     /* Without a deadline for the first byte the one for idleness counts from the opening on. */
     if (!began && config->first_byte_ms != WEIR_OFF)

@@ -1,6 +1,8 @@
 /* Filters on a connection: level 0 is next to the wire. Bytes from below climb at once; bytes from
  * above wait in a queue over each level and are pumped down in the flush, as far as the level below
  * has room, so that what a filter holds stays within the connection's budget. */
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -16,18 +18,21 @@ struct weir_filter_at {
 struct level {
     struct weir_filter_at at;
     const weir_filter *filter;
+    void *config;
     void *state;
     struct output above; /* for this filter's output */
     bool opened, ready;
     bool above_ended; /* the layer above finished its direction */
     bool told_end;    /* and the filter knows */
     bool blocked;     /* took less than it was given: waits for weir_filter_wake */
+    bool dropped;     /* the filter takes no output any more: what comes from above is dropped */
     bool up_ended;
 };
 
 struct filter_stack {
     uint32_t count;
     bool pumping;
+    char *host; /* that its URL named; NULL: an address */
     struct level levels[];
 };
 
@@ -50,28 +55,63 @@ struct output *filters_top(struct conn *c)
 static int level_open(weir_loop *loop, struct conn *c, uint32_t index)
 {
     struct level *level = &stack_of(c)->levels[index];
-    void *const *configs = c->service->config.filter_configs;
     level->opened = true;
-    return level->filter->open(&level->at, level->state, configs != NULL ? configs[index] : NULL,
+    return level->filter->open(&level->at, level->state, level->config,
                                (conn_flags(c) & CONN_CLIENT) != 0);
+}
+
+int filters_host(weir_loop *loop, struct conn *c, const char *host)
+{
+    struct busy *b = conn_busy(loop->net, c);
+    if (b == NULL)
+        return WEIR_ENOMEM;
+    b->host = host != NULL ? weir__strdup(host) : NULL;
+    return host != NULL && b->host == NULL ? WEIR_ENOMEM : 0;
+}
+
+int filters_secure(weir_loop *loop, struct conn *c, const char *host)
+{
+    int result = filters_host(loop, c, host);
+    if (result == 0)
+        c->busy->secure = true;
+    return result;
+}
+
+/* Which filter stands on a level: the service's own, above that of its secure addresses. */
+static void level_fill(struct level *level, const weir_service *config, uint32_t index, bool secure)
+{
+    if (secure && index == 0) {
+        level->filter = config->tls->filter;
+        level->config = config->tls->config;
+        return;
+    }
+    index -= secure;
+    level->filter = config->filters[index];
+    level->config = config->filter_configs != NULL ? config->filter_configs[index] : NULL;
 }
 
 int filters_open(weir_loop *loop, struct conn *c)
 {
-    uint32_t count = c->service->filter_count;
     struct busy *b = conn_busy(loop->net, c);
+    bool secure = b != NULL && b->secure;
+    uint32_t count = c->service->filter_count + secure;
+    WEIR_ASSERT(!secure || c->service->config.tls != NULL);
     struct filter_stack *stack =
         b != NULL ? weir__zalloc(sizeof *stack + count * sizeof stack->levels[0]) : NULL;
     if (stack == NULL)
         return WEIR_ENOMEM;
     b->filters = stack;
+    b->secure = false;
     stack->count = count;
+    stack->host = b->host;
+    b->host = NULL;
     conn_flags(c) |= CONN_FILTERED;
+    for (uint32_t i = 0; i < count; i++)
+        output_init(&stack->levels[i].above);
     for (uint32_t i = 0; i < count; i++) {
         struct level *level = &stack->levels[i];
-        level->filter = c->service->config.filters[i];
+        level_fill(level, &c->service->config, i, secure);
         level->at = (struct weir_filter_at){loop, c, i};
-        output_init(&level->above);
         level->state = weir__zalloc(level->filter->state_size + 1);
         if (level->state == NULL)
             return WEIR_ENOMEM;
@@ -83,7 +123,7 @@ void filters_input(weir_loop *loop, struct conn *c, weir_view data)
 {
     struct level *level = &stack_of(c)->levels[0];
     int result = level->filter->input(&level->at, level->state, data);
-    if (result < 0)
+    if (result < 0 && c->phase <= CONN_OPEN) /* else a handler has closed it, and that goes on */
         weir_filter_fail(&level->at, result);
 }
 
@@ -96,7 +136,7 @@ void filters_end(weir_loop *loop, struct conn *c)
     }
     int result = level->filter->input_end(&level->at, level->state);
     if (result < 0)
-        weir_filter_fail(&level->at, result);
+        conn_input_cut(loop, c, result);
 }
 
 /* A file's next part, read off the loop, for filters that must see its bytes. */
@@ -210,7 +250,7 @@ static void level_pump(weir_loop *loop, struct conn *c, uint32_t index)
     struct output *above = &level->above;
     if (level->blocked && level_below(stack, c, index)->count == 0)
         level->blocked = false; /* the layer below has drained: it may take more now */
-    while (above->count != 0 && !level->blocked && c->phase <= CONN_FLUSHING &&
+    while (above->count != 0 && !level->blocked && !level->dropped && c->phase <= CONN_FLUSHING &&
            level_room(stack, c, index)) {
         struct segment *s = output_front(above);
         if (s->kind >= SEGMENT_FILE) {
@@ -225,9 +265,13 @@ static void level_pump(weir_loop *loop, struct conn *c, uint32_t index)
             weir_filter_fail(&level->at, taken < 0 ? (int)taken : WEIR_EMISUSE);
             return;
         }
+        if (level->dropped)
+            break;
         level->blocked = (uint64_t)taken < size;
         output_consume(loop, c, above, (uint64_t)taken);
     }
+    if (level->dropped)
+        output_clear(loop, c, above);
     bool ended =
         index + 1 == stack->count ? (conn_flags(c) & CONN_OUTPUT_SHUT) != 0 : level->above_ended;
     if (above->count != 0 || !ended || level->told_end || !level->ready || c->phase > CONN_FLUSHING)
@@ -296,6 +340,7 @@ void filters_close(weir_loop *loop, struct conn *c)
     }
     c->busy->filters = NULL;
     conn_flags(c) &= ~(uint32_t)CONN_FILTERED;
+    weir__free(stack->host);
     weir__free(stack);
 }
 
@@ -337,7 +382,7 @@ int weir_filter_up(weir_filter_at *at, weir_view data)
     }
     struct level *next = &stack->levels[at->index + 1];
     int result = next->filter->input(&next->at, next->state, data);
-    if (result < 0)
+    if (result < 0 && at->c->phase <= CONN_OPEN)
         weir_filter_fail(&next->at, result);
     return result;
 }
@@ -358,10 +403,22 @@ void weir_filter_up_end(weir_filter_at *at)
         return;
     }
     struct level *next = &stack->levels[at->index + 1];
-    if (next->filter->input_end == NULL)
+    if (next->filter->input_end == NULL) {
         weir_filter_up_end(&next->at);
-    else if (next->filter->input_end(&next->at, next->state) < 0)
-        weir_filter_fail(&next->at, WEIR_EPROTO);
+        return;
+    }
+    int result = next->filter->input_end(&next->at, next->state);
+    if (result < 0)
+        conn_input_cut(at->loop, at->c, result);
+}
+
+/* What a filter sends of itself (alerts, answers to its peer) is bounded too, by twice the hard
+ * cap: once by itself, once by what it held of the output above. While it is pumped it has been
+ * given what it passes down, and no more than there is room for. */
+static bool level_full(const struct filter_stack *stack, const struct conn *c,
+                       const struct output *below)
+{
+    return !stack->pumping && below->unsent_bytes / 2 > c->service->config.hard_cap_bytes;
 }
 
 int weir_filter_down(weir_filter_at *at, weir_view data)
@@ -371,6 +428,10 @@ int weir_filter_down(weir_filter_at *at, weir_view data)
         return WEIR_EGONE;
     struct filter_stack *stack = stack_of(c);
     struct output *below = at->index == 0 ? &c->busy->out : &stack->levels[at->index - 1].above;
+    if (level_full(stack, c, below)) {
+        conn_fail(at->loop, c, WEIR_WHY_LIMIT, WEIR_EFULL);
+        return WEIR_EFULL;
+    }
     int result = output_view(at->loop, c, below, data, true);
     if (result < 0)
         weir_filter_fail(at, result);
@@ -396,4 +457,51 @@ void weir_filter_wake(weir_filter_at *at)
 void weir_filter_fail(weir_filter_at *at, int error)
 {
     conn_fail(at->loop, at->c, WEIR_WHY_ERROR, error);
+}
+
+void weir_filter_close(weir_filter_at *at, int error)
+{
+    struct filter_stack *stack = stack_of(at->c);
+    for (uint32_t i = at->index; i < stack->count; i++)
+        stack->levels[i].dropped = true;
+    conn_dirty(at->loop, at->c);
+    conn_close_why(at->loop, at->c, error == WEIR_ETOOBIG ? WEIR_WHY_LIMIT : WEIR_WHY_ERROR, error);
+}
+
+int weir_filter_host(weir_filter_at *at, char *out, size_t size)
+{
+    char text[INET6_ADDRSTRLEN];
+    const char *host = stack_of(at->c)->host;
+    weir_address peer;
+    if ((conn_flags(at->c) & CONN_CLIENT) == 0)
+        return WEIR_EINVALID;
+    if (host == NULL) {
+        int result = weir_conn_peer(conn_handle(at->loop, at->c), &peer);
+        if (result < 0)
+            return result;
+        const struct sockaddr_in *in4 = (const struct sockaddr_in *)&peer.socket;
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&peer.socket;
+        bool is4 = peer.socket.ss_family == AF_INET;
+        if (peer.transport != WEIR_TRANSPORT_TCP ||
+            inet_ntop(peer.socket.ss_family, is4 ? (const void *)&in4->sin_addr : &in6->sin6_addr,
+                      text, sizeof text) == NULL)
+            return WEIR_EINVALID;
+        host = text;
+    }
+    size_t length = strlen(host);
+    if (length >= size)
+        return WEIR_ETOOBIG;
+    memcpy(out, host, length + 1);
+    return (int)length;
+}
+
+void *weir_filter_find(weir_conn conn, const weir_filter *filter)
+{
+    weir_loop *loop;
+    struct conn *c;
+    struct filter_stack *stack = conn_get(conn, &loop, &c) == 0 ? stack_of(c) : NULL;
+    for (uint32_t i = 0; stack != NULL && i < stack->count; i++)
+        if (stack->levels[i].filter == filter && stack->levels[i].opened)
+            return stack->levels[i].state;
+    return NULL;
 }

@@ -335,8 +335,7 @@ static void marks_check(weir_loop *loop, struct conn *c)
     }
     if (level != OUTPUT_LOW)
         return;
-    if ((conn_flags(c) & CONN_PAUSED_BUDGET) != 0 && !conn_unsent(c))
-        budget_drained(loop, c);
+    budget_look(loop, c);
     if ((conn_flags(c) & CONN_PAUSED_MARK) != 0)
         conn_unpause(loop, c, CONN_PAUSED_MARK);
     if ((conn_flags(c) & CONN_DRAIN_OWED) == 0)

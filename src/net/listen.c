@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "net/address.h"
 #include "net/listener.h"
 
 static int one_address(const char *url, int (*fn)(const weir_address *address, void *arg),
@@ -71,10 +72,26 @@ int listen_streams_only(const weir_address *address, const char *fix)
     return WEIR_ENOTSUP;
 }
 
+int listen_secure_check(const weir_address *address, const weir_service *service)
+{
+    char text[WEIR_ADDRESS_TEXT_MAX];
+    if (!weir__scheme_is_secure(address->scheme) || service->tls != NULL)
+        return 0;
+    if (weir_address_format(address, text, sizeof text) < 0)
+        text[0] = 0;
+    weir__log(WEIR_LOG_ERROR, WEIR_EINVALID, 0,
+              "cannot listen on %s: its service has no .tls, which gives the certificate (see "
+              "weir_tls_server_new in <weir/tls.h>)",
+              text);
+    return WEIR_EINVALID;
+}
+
 static int open_one(const weir_address *address, void *arg)
 {
     struct opening *opening = arg;
     int error = listen_streams_only(address, "for datagrams there is weir_dgram_open");
+    if (error == 0)
+        error = listen_secure_check(address, &opening->service->config);
     if (error < 0)
         return error;
     struct listener *l = listener_new(opening->net, opening->service, address, -1, &error);

@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "net/address.h"
 #include "net/listener.h"
 
 static struct listener *listener_at(struct net *net, uint32_t slot)
@@ -183,26 +184,35 @@ void listeners_unclosed(weir_loop *loop)
         net->unclosed_count--;
 }
 
-void listener_adopt(weir_loop *loop, struct service *service, int fd, bool direct, bool last)
+/* The answer to who comes beyond the limit is no TLS: a handshake is what a full server has not. */
+static bool can_answer(const struct service *service, const struct adopted *adopted)
+{
+    return service->config.overload == WEIR_OVERLOAD_ANSWER && !adopted->secure &&
+           service->refusing < LIMIT_REFUSALS_MAX;
+}
+
+void listener_adopt(weir_loop *loop, struct service *service, struct adopted adopted)
 {
     struct net *net = loop->net;
-    bool full =
-        listener_full(net, service) && !(last && service->config.overload == WEIR_OVERLOAD_LEAVE);
-    bool answer = full && service->config.overload == WEIR_OVERLOAD_ANSWER &&
-                  service->refusing < LIMIT_REFUSALS_MAX;
+    bool full = listener_full(net, service) &&
+                !(adopted.last && service->config.overload == WEIR_OVERLOAD_LEAVE);
+    bool answer = full && can_answer(service, &adopted);
     struct conn *c = NULL;
     if (!full || answer)
-        c = conn_new(net, service, fd, direct, false);
+        c = conn_new(net, service, adopted.fd, adopted.direct, false);
     if (c == NULL) {
         service->counts.refused_limit++;
         net->counters.refused_limit++;
-        fd_reset(loop, fd, direct);
+        fd_reset(loop, adopted.fd, adopted.direct);
         return;
     }
     service->counts.accepted++;
     net->counters.accepted++;
     if (!answer) {
-        conn_established(loop, c);
+        if (adopted.secure && filters_secure(loop, c, false) < 0)
+            conn_fail(loop, c, WEIR_WHY_LIMIT, WEIR_ENOMEM);
+        else
+            conn_established(loop, c);
         if (net->draining) /* the last ones of a queue that is being closed */
             conn_drain(loop, c);
         if (loop->io->eager)
@@ -231,6 +241,10 @@ static void accept_failed(weir_loop *loop, struct listener *l, int error)
     char address[WEIR_ADDRESS_TEXT_MAX];
     if (error == -ECANCELED || error == -ECONNABORTED || error == -EINTR || error == -EAGAIN)
         return;
+    if (error == -EINVAL && l->stopping) { /* its queue is shut, and nobody is left in it */
+        l->waiting = true;                 /* for the timer of listener_stop */
+        return;
+    }
     loop->net->counters.accept_errors++;
     if (weir_address_format(&l->address, address, sizeof address) < 0)
         address[0] = 0;
@@ -329,7 +343,7 @@ static void accepted(weir_loop *loop, struct listener *l, int fd, bool direct)
     if (l->hand != NULL)
         l->hand(l->hand_arg, l, fd);
     else
-        listener_adopt(loop, l->service, fd, direct, l->stopping);
+        listener_adopt(loop, l->service, (struct adopted){fd, direct, l->secure, l->stopping});
     if (l->service->config.overload == WEIR_OVERLOAD_LEAVE && !l->stopping)
         limit_check(loop, l);
 }
@@ -500,6 +514,7 @@ struct listener *listener_new(struct net *net, struct service *service, const we
     }
     l->fd = (struct io_fd){.fd = fd};
     l->service = service;
+    l->secure = weir__scheme_is_secure(l->address.scheme);
     l->apply_options = !weir__socket_inherits(address) && !no_options(&service->config.socket);
     l->tokens = rate_burst(service->config.accept_rate);
     l->tokens_ms = net->loop->now_ms;

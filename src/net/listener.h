@@ -16,6 +16,7 @@ struct listener {
     bool started;       /* asked for connections: some may wait in its queue */
     bool apply_options; /* accepted sockets do not inherit them */
     bool owns_file;
+    bool secure;    /* its address is one of TLS */
     bool closing;   /* stopping is asked for; then, when handshakes had their time, this follows */
     int32_t tokens; /* of the accept rate */
     uint32_t tokens_ms;
@@ -48,6 +49,8 @@ int listeners_open(struct net *net, struct service *service, uint32_t *first,
 int listen_addresses(const char *urls, int (*fn)(const weir_address *address, void *arg),
                      void *arg);
 
+/* 0 for an address that the service can listen on as regards TLS; else it is logged. */
+int listen_secure_check(const weir_address *address, const weir_service *service);
 /* 0 for an address that streams are accepted on; else it is logged, with what to do. */
 int listen_streams_only(const weir_address *address, const char *fix);
 

@@ -165,6 +165,7 @@ static void net_forked(weir_loop *loop)
     conn_each(loop->net, close_each, NULL);
     listeners_each(loop->net, close_listener, NULL);
     dgrams_forked(loop);
+    races_forked(loop->net);
     generations_keep(loop);
     loop->net = NULL; /* its memory is a copy of the parent's, small beside what follows a fork */
     loop->net_turn = NULL;
@@ -193,6 +194,7 @@ static int net_fill(struct net *net)
     object_pool_init(&net->sources, sizeof(struct source));
     list_init(&net->services);
     list_init(&net->connect_waits);
+    list_init(&net->races);
     net->loans = loans_new();
     return net->loans != NULL ? 0 : WEIR_ENOMEM;
 }

@@ -138,7 +138,7 @@ static void held_deliver(weir_loop *loop, struct conn *c)
     struct busy *b = c->busy;
     bool pieces = c->service->consumer->takes_any || b == NULL || b->piped.id != 0;
     while (b != NULL && b->held != NULL && c->phase == CONN_OPEN &&
-           (conn_flags(c) & CONN_PAUSED) == 0) {
+           (conn_flags(c) & CONN_PAUSED_INPUT) == 0) {
         size_t size = held_size(c), most = loop->io->block_size;
         if (pieces && size > most)
             size = most;
@@ -153,11 +153,9 @@ static void held_deliver(weir_loop *loop, struct conn *c)
 
 static void consume(weir_loop *loop, struct conn *c, weir_view data)
 {
-    if (c->phase != CONN_OPEN || (conn_flags(c) & (CONN_PAUSED | CONN_IN_CONSUMER)) != 0 ||
+    if (c->phase != CONN_OPEN || (conn_flags(c) & (CONN_PAUSED_INPUT | CONN_IN_CONSUMER)) != 0 ||
         c->list == CONN_LIST_READY || conn_marked(loop, c)) {
         hold_or_fail(loop, c, data);
-        if ((conn_flags(c) & CONN_PAUSED) != 0)
-            recv_stop(loop, c);
         return;
     }
     if (held_size(c) != 0) {
@@ -171,14 +169,27 @@ static void consume(weir_loop *loop, struct conn *c, weir_view data)
         hold_or_fail(loop, c, weir_slice(data, taken, data.size));
 }
 
+/* Behind filters only what they pass up tells that the peer is there: records without content, and
+ * those of a handshake, put no deadline off. */
+static void heard(weir_loop *loop, struct conn *c)
+{
+    c->read_ms = loop->now_ms;
+    if (c->busy->heard)
+        return;
+    c->busy->heard = true;
+    conn_deadline_began(loop, c);
+}
+
 void conn_consume(weir_loop *loop, struct conn *c, weir_view data)
 {
     if (c->phase >= CONN_FLUSHING)
         return;
+    if ((conn_flags(c) & CONN_FILTERED) != 0)
+        heard(loop, c);
     consume(loop, c, data);
     /* A turn may bring more than the consumer takes in one (a budget of frames, answers up to the
      * soft mark): what is held is used up before more is read. The flush arms it again. */
-    if (held_size(c) > c->service->hold_max)
+    if ((conn_flags(c) & CONN_PAUSED) != 0 || held_size(c) > c->service->hold_max)
         recv_stop(loop, c);
 }
 
@@ -187,7 +198,7 @@ void conn_consume_end(weir_loop *loop, struct conn *c)
     conn_flags(c) |= CONN_UP_ENDED;
     if (c->phase != CONN_OPEN || (conn_flags(c) & CONN_END_TOLD) != 0)
         return;
-    if ((conn_flags(c) & CONN_PAUSED) != 0 || c->list == CONN_LIST_READY)
+    if ((conn_flags(c) & CONN_PAUSED_INPUT) != 0 || c->list == CONN_LIST_READY)
         return; /* told when it is resumed */
     conn_flags(c) |= CONN_END_TOLD;
     if (c->busy != NULL && c->busy->piped.id != 0)
@@ -199,10 +210,14 @@ void conn_consume_end(weir_loop *loop, struct conn *c)
 
 void conn_input(weir_loop *loop, struct conn *c, weir_view data)
 {
-    if ((conn_flags(c) & CONN_FILTERED) != 0)
-        filters_input(loop, c, data);
-    else
+    if ((conn_flags(c) & CONN_FILTERED) == 0) {
         conn_consume(loop, c, data);
+        return;
+    }
+    filters_input(loop, c, data);
+    /* What gives nothing to consume may have to be answered all the same. */
+    if (c->phase <= CONN_OPEN && ((conn_flags(c) & CONN_PAUSED) != 0 || conn_marked(loop, c)))
+        recv_stop(loop, c);
 }
 
 static void input_end(weir_loop *loop, struct conn *c)
@@ -217,7 +232,7 @@ static void input_end(weir_loop *loop, struct conn *c)
 /* A receive error. While paused it is kept until the program wants to know (K10). */
 static void input_error(weir_loop *loop, struct conn *c, int error)
 {
-    if (c->phase == CONN_OPEN && (conn_flags(c) & CONN_PAUSED) != 0) {
+    if (c->phase == CONN_OPEN && (conn_flags(c) & CONN_PAUSED_INPUT) != 0) {
         if (c->error == 0)
             c->error = error;
         conn_flags(c) |= CONN_ERROR_HELD;
@@ -236,6 +251,20 @@ static void line_up(struct net *net, struct conn *c)
     conn_flags(c) &= ~(uint32_t)CONN_LINED_UP;
     conn_list_insert(net, c, CONN_LIST_BLOCKS, net->blocks_returned);
     net->blocks_returned = c->slot + 1;
+}
+
+/* The input ends in the middle, by what a filter says. What came before that is whole, and is given
+ * first, if somebody takes it later. */
+void conn_input_cut(weir_loop *loop, struct conn *c, int error)
+{
+    bool later =
+        c->list == CONN_LIST_READY || (held_size(c) != 0 && c->service->consumer->paces_itself);
+    if (c->phase != CONN_OPEN || !later) {
+        input_error(loop, c, error);
+        return;
+    }
+    c->error = c->error == 0 ? error : c->error;
+    conn_flags(c) |= CONN_ERROR_HELD;
 }
 
 static void recv_done(weir_loop *loop, struct conn *c, int result)
@@ -265,10 +294,11 @@ void conn_event_recv(weir_loop *loop, struct conn *c, const struct io_event *eve
         } else {
             conn_flags(c) &= ~(uint32_t)CONN_DRAINED;
         }
-        bool first = c->received_bytes == 0;
+        bool first = c->received_bytes == 0, filtered = (conn_flags(c) & CONN_FILTERED) != 0;
         c->received_bytes += (uint32_t)event->result;
-        c->read_ms = loop->now_ms;
-        if (first)
+        if (!filtered || c->phase != CONN_OPEN)
+            c->read_ms = loop->now_ms;
+        if (first && !filtered)
             conn_deadline_began(loop, c);
         loop->net->counters.received_bytes += (uint32_t)event->result;
         loop->net->counters.receives++;
@@ -311,10 +341,10 @@ void conn_ready_run(weir_loop *loop)
         }
         if (c->phase != CONN_OPEN)
             continue;
-        if ((conn_flags(c) & CONN_PAUSED) == 0 && !conn_marked(loop, c))
+        if ((conn_flags(c) & CONN_PAUSED_INPUT) == 0 && !conn_marked(loop, c))
             held_deliver(loop, c);
         loop_ready_run(loop);
-        if (c->phase != CONN_OPEN || (conn_flags(c) & CONN_PAUSED) != 0 ||
+        if (c->phase != CONN_OPEN || (conn_flags(c) & CONN_PAUSED_INPUT) != 0 ||
             c->list == CONN_LIST_READY)
             continue;
         if ((conn_flags(c) & CONN_ERROR_HELD) != 0)
@@ -336,11 +366,7 @@ void conn_unpause(weir_loop *loop, struct conn *c, uint32_t flag)
     conn_flags(c) &= ~flag;
     if ((flag & CONN_PAUSED_WAITING) != 0)
         conn_deadline(loop, c); /* idle time counts again */
-    /* Without output all that it holds is input, which only its handlers can use up: the budget's
-     * pause would keep it for ever. */
-    if ((conn_flags(c) & CONN_PAUSED) == CONN_PAUSED_BUDGET && !conn_unsent(c))
-        conn_flags(c) &= ~(uint32_t)CONN_PAUSED_BUDGET;
-    if ((conn_flags(c) & CONN_PAUSED) != 0)
+    if ((conn_flags(c) & CONN_PAUSED_INPUT) != 0)
         return;
     if (held_size(c) != 0 || (conn_flags(c) & CONN_ERROR_HELD) != 0 ||
         ((conn_flags(c) & (CONN_UP_ENDED | CONN_END_TOLD)) == CONN_UP_ENDED))

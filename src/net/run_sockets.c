@@ -122,6 +122,8 @@ static int open_one(const weir_address *address, void *arg)
     if (address_is_datagram(address))
         return open_datagrams(run, socket);
     int result = listen_streams_only(address, "a service takes streams, or datagrams");
+    if (result == 0)
+        result = listen_secure_check(address, &run->services[opening->service]);
     return result < 0 ? result : open_all(run, socket);
 }
 

@@ -201,7 +201,7 @@ static size_t frames_input(weir_loop *loop, struct conn *c, weir_view data)
     const weir_service *config = &c->service->config;
     size_t at = 0, scanned = c->busy != NULL ? c->busy->scanned : 0;
     for (unsigned frames = 0; at < data.size && c->phase == CONN_OPEN; frames++) {
-        if ((conn_flags(c) & CONN_PAUSED) != 0 || conn_marked(loop, c))
+        if ((conn_flags(c) & CONN_PAUSED_INPUT) != 0 || conn_marked(loop, c))
             break;
         if (frames == LIMIT_FRAMES_A_TURN) {
             conn_again(loop, c);

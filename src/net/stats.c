@@ -137,13 +137,9 @@ unsigned weir_conn_list(weir_conn after, weir_conn *out, unsigned capacity)
     uint32_t slots = conns->chunk_count << conns->chunk_records_log2;
     uint32_t slot = after.id != 0 ? ((uint32_t)(after.id >> 30) & 0xffffffu) + 1 : 0;
     unsigned count = 0;
-    for (; slot < slots && count < capacity; slot++) {
-        struct conn *c = conn_at(loop->net, slot);
-        if (c == NULL) /* the whole chunk has no memory */
-            slot |= (1u << conns->chunk_records_log2) - 1;
-        else if (slab_living(conns, slot))
-            out[count++] = conn_handle(loop, c);
-    }
+    for (; slot < slots && count < capacity; slot++)
+        if (slab_living(conns, slot))
+            out[count++] = conn_handle(loop, conn_at(loop->net, slot));
     return count;
 }
 

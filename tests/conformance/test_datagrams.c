@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "conformance/harness_datagram.h"
@@ -179,6 +180,54 @@ static void k05_datagrams_in_order(void **state)
 static void k05_unix_datagrams_in_order(void **state)
 {
     order_over("unix-dgram:@weir-test-order", 100);
+}
+
+/* To a peer that does not read and reads later, one in each turn: the kernel takes the bytes of one
+ * before it sees that there is no room. */
+static void whole_over(int type, const char *transport)
+{
+    enum { ALL = 400 };
+    struct world *w = world_open(NULL);
+    struct box *b = box_new(w);
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    char url[160], bytes[300] = {0}, heard[400];
+    int length = snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "weir-whole-%d", getpid());
+    socklen_t size = (socklen_t)offsetof(struct sockaddr_un, sun_path) + 1 + (socklen_t)length;
+    snprintf(url, sizeof url, "%s:@%s", transport, name.sun_path + 1);
+    int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), listener = -1;
+    assert_int_equal(bind(fd, (struct sockaddr *)&name, size), 0);
+    if (type == SOCK_SEQPACKET)
+        assert_int_equal(listen(fd, 1), 0);
+    b->service.soft_mark_bytes = b->service.hard_cap_bytes = 1 << 20;
+    assert_int_equal(V(w, weir_dgram_connect(&b->socket, url, NULL, &b->service)), 0);
+    if (type == SOCK_SEQPACKET) {
+        listener = fd;
+        fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        assert_true(fd >= 0);
+    }
+    for (unsigned i = 0; i < ALL; i++) {
+        memcpy(bytes, &i, sizeof i);
+        assert_int_equal(V(w, weir_dgram_send(b->socket, weir_bytes(bytes, sizeof bytes))), 0);
+        world_turn_ms(w, 0);
+    }
+    assert_true(box_stats(b).queued_datagrams > 0);
+    for (unsigned i = 0; i < ALL; i++) {
+        ssize_t got;
+        UNTIL(w, (got = recv(fd, heard, sizeof heard, 0)) >= 0);
+        memcpy(bytes, &i, sizeof i);
+        assert_int_equal(got, sizeof bytes);
+        assert_memory_equal(heard, bytes, sizeof bytes);
+    }
+    close(fd);
+    if (listener >= 0)
+        close(listener);
+    boxes_end(w, b, NULL);
+}
+
+static void k05_unix_datagrams_stay_whole_while_they_wait(void **state)
+{
+    whole_over(SOCK_DGRAM, "unix-dgram");
+    whole_over(SOCK_SEQPACKET, "unix-seqpacket");
 }
 
 static void k06_a_full_datagram_queue_refuses(void **state)
@@ -458,8 +507,9 @@ static void k18_passed_descriptors_are_closed(void **state)
 K_MAIN(T(k01_datagram_verbs_need_the_loop), T(k02_stale_datagram_handles),
        T(k03_datagrams_are_flat), T(k04_datagram_sockets_end_once), T(k04_nothing_after_a_close),
        T(k05_datagrams_in_order), T(k05_unix_datagrams_in_order),
-       T(k06_a_full_datagram_queue_refuses), T(k06_or_drops_the_oldest),
-       T(k06_the_mark_of_datagrams), T(k08_answers_outlive_the_receive_memory),
-       T(k08_a_datagram_can_be_kept), T(k11_no_descriptor_for_a_datagram_socket),
-       T(k13_an_idle_datagram_socket_is_free), T(k16_a_flood_of_datagrams_starves_nobody),
-       T(k18_odd_datagrams), T(k18_passed_descriptors_are_closed))
+       T(k05_unix_datagrams_stay_whole_while_they_wait), T(k06_a_full_datagram_queue_refuses),
+       T(k06_or_drops_the_oldest), T(k06_the_mark_of_datagrams),
+       T(k08_answers_outlive_the_receive_memory), T(k08_a_datagram_can_be_kept),
+       T(k11_no_descriptor_for_a_datagram_socket), T(k13_an_idle_datagram_socket_is_free),
+       T(k16_a_flood_of_datagrams_starves_nobody), T(k18_odd_datagrams),
+       T(k18_passed_descriptors_are_closed))

@@ -454,6 +454,28 @@ static void k06_parts_of_frames_leave_the_budget(void **state)
     world_end(w);
 }
 
+/* And they do not grow beyond it, each to its full size: reading pauses on them. */
+static void k06_parts_of_frames_stay_at_the_budget(void **state)
+{
+    enum { CLIENTS = 30, SIZE = 1 << 20, IDLE_MS = 300 };
+    struct world *w = world_open(&(weir_loop_options){.memory_max_bytes = 300 << 10});
+    struct side *s = side_new(w);
+    s->service.frame = weir_frame_fixed(SIZE);
+    s->service.idle_ms = IDLE_MS;
+    s->service.linger_ms = 20;
+    side_listen(s, NULL);
+    for (int i = 0; i < CLIENTS; i++)
+        peer_start(s)->to_send = SIZE - 1;
+    UNTIL(w, world_memory(w) > 300 << 10);
+    while (s->closed < CLIENTS) {
+        world_turn(w);
+        assert_in_range(world_memory(w), 0, CLIENTS * SIZE / 2);
+    }
+    for (int i = 0; i < CLIENTS; i++)
+        assert_int_equal(s->recs[i]->end.deadline, WEIR_DEADLINE_IDLE);
+    world_end(w);
+}
+
 K_MAIN(T(k06_soft_mark_pauses_reading_and_drains_once), T(k06_below_the_mark_nothing_pauses),
        T(k06_reading_always_where_asked_for), T(k06_hard_cap_refuses_whole_send),
        T(k06_hard_cap_closes_by_default), T(k06_sendv_is_all_or_nothing),
@@ -462,4 +484,4 @@ K_MAIN(T(k06_soft_mark_pauses_reading_and_drains_once), T(k06_below_the_mark_not
        T(k06_a_mark_of_many_megabytes), T(k06_wrong_limits_are_refused),
        T(k06_answers_to_frames_meet_no_cap), T(k06_many_small_pieces_meet_no_cap),
        T(k06_the_loop_has_a_budget), T(k06_held_input_is_given_over_the_budget),
-       T(k06_parts_of_frames_leave_the_budget))
+       T(k06_parts_of_frames_leave_the_budget), T(k06_parts_of_frames_stay_at_the_budget))

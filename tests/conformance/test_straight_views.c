@@ -142,6 +142,38 @@ static void k06_what_nobody_receives_is_not_read(void **state)
     world_end(w);
 }
 
+static void waits_for_all(weir_conn c, void *session)
+{
+    weir_view in;
+    CHECK(w, weir_recv_exact(c, &in, 1 << 20, WEIR_NEVER) == WEIR_EGONE);
+    ended++;
+}
+
+/* Parts of messages that fill the loop's budget do not lock it, and do not grow beyond it: reading
+ * pauses on them, and who is not heard of any more is idle. */
+static void k06_parts_of_messages_leave_the_budget(void **state)
+{
+    enum { CLIENTS = 30, SIZE = 1 << 20, BUDGET = 300 << 10, IDLE_MS = 300 };
+    begin(waits_for_all);
+    world_end(w);
+    w = world_open(&(weir_loop_options){.memory_max_bytes = BUDGET});
+    s = side_new(w);
+    s->service.on_conn = waits_for_all;
+    s->service.idle_ms = IDLE_MS;
+    s->service.linger_ms = 20;
+    side_listen(s, NULL);
+    for (int i = 0; i < CLIENTS; i++)
+        peer_start(s)->to_send = SIZE - 1;
+    UNTIL(w, world_memory(w) > BUDGET);
+    while (s->closed < CLIENTS) {
+        world_turn(w);
+        assert_in_range(world_memory(w), 0, CLIENTS * SIZE / 2);
+    }
+    for (int i = 0; i < CLIENTS; i++)
+        assert_int_equal(s->recs[i]->end.deadline, WEIR_DEADLINE_IDLE);
+    world_end(w);
+}
+
 /* --- K7: idle time counts while somebody waits to receive ---------------------------------------
  */
 
@@ -555,10 +587,11 @@ static void k04_the_loops_end_waits_for_workers(void **state)
 
 K_MAIN(T(k08_a_view_stays_until_the_next_receive), T(k08_a_view_outlives_its_connection),
        T(k08_views_of_ended_connections_go_with_the_next_receive),
-       T(k06_what_nobody_receives_is_not_read), T(k07_idle_is_who_is_waited_for),
-       T(frames_in_a_coroutine), T(k04_accept_and_connect), T(k04_a_connect_is_given_up),
-       T(k04_descriptors_workers_and_files), T(k03_spawn_runs_nothing_at_once),
-       T(k16_who_yields_lets_others_go_first), T(k16_a_flood_of_messages_lets_others_go_on),
+       T(k06_what_nobody_receives_is_not_read), T(k06_parts_of_messages_leave_the_budget),
+       T(k07_idle_is_who_is_waited_for), T(frames_in_a_coroutine), T(k04_accept_and_connect),
+       T(k04_a_connect_is_given_up), T(k04_descriptors_workers_and_files),
+       T(k03_spawn_runs_nothing_at_once), T(k16_who_yields_lets_others_go_first),
+       T(k16_a_flood_of_messages_lets_others_go_on),
        T(k09_whom_nobody_accepts_is_closed_with_the_listener), T(k01_outside_of_coroutines),
        T(k01_one_consumer), T(k04_the_loops_end_ends_every_wait),
        T(k04_the_loops_end_waits_for_workers))

@@ -10,7 +10,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 BENCH = os.path.join(os.path.dirname(os.path.dirname(HERE)), "bench")
 sys.path.insert(0, BENCH)
 
-from runner import goals, jobs, measure, plot, report, servers, settings, special, stats  # noqa: E402
+from runner import co, goals, jobs, measure, plot, report  # noqa: E402
+from runner import servers, settings, special, stats  # noqa: E402
 
 
 def rows(server, costs, case="echo", **more):
@@ -97,6 +98,14 @@ def peers(scratch):
     assert "settings.md is not there" in one.missing(None)
 
 
+def coroutines():
+    """./dev bench co says of each goal what became of it, and fails for those far off."""
+    for figure, verdict, failed in ((6.0, "met", False), (6.5, "missed, by less than 10 %", False),
+                                    (6.7, "MISSED", True)):
+        one = co.judged("switch_ns", figure, 6, "ns", "a switch")
+        assert (one["verdict"], one["failed"]) == (verdict, failed), one
+
+
 def page():
     """The report on recorded results."""
     with open(os.path.join(HERE, "bench_results.json"), encoding="utf-8") as file:
@@ -153,6 +162,7 @@ def main(scratch):
     judgements()
     suspicion()
     calls()
+    coroutines()
     peers(scratch)
     page()
     if os.cpu_count() < 2:

@@ -1,4 +1,3 @@
-import functools
 import json
 import math
 import os
@@ -8,7 +7,7 @@ import socket
 import subprocess
 import time
 
-from bench_support import Stalling, Tiny, text
+from bench_support import Stalling, Tiny, patient, text
 from cmd_support import SCRATCH, SLOW, WEIR, main, test, weir
 
 
@@ -21,19 +20,6 @@ def bench(*arguments, code=0, conns="4", duration="0.3s"):
                     "1", "--json", path, *arguments, code=code)
     with open(path) as file:
         return json.load(file), out, err
-
-
-def patient(function):
-    """Time is what this is about, and others use the CPUs too: the best of four tries counts."""
-    @functools.wraps(function)
-    def tries():
-        for _ in range(3):
-            try:
-                return function()
-            except AssertionError as failure:
-                print(f"once more: {failure}"[:300])
-        return function()
-    return tries
 
 
 def only(document):

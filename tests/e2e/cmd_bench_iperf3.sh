@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# ctest: timeout=600 serial
+# ctest: timeout=600 processors=4 early
 # weir bench iperf3 against iperf3 itself, in both roles, and against those who are neither; on every
 # back end.
 . "$(dirname "$0")/lib_cmd.sh"

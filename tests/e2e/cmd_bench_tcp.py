@@ -6,6 +6,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 
 from bench_support import Echo, Tiny, text
 from cmd_support import BACKEND, SCRATCH, SLOW, WEIR, main, test, wait_until, weir
@@ -122,8 +123,14 @@ def streams_for_a_time_and_at_a_rate():
         assert run["counts"]["sent_bytes"] + run["counts"]["received_bytes"] > 1 << 20, run
         assert run["errors"]["all"] == 0, (how, run["errors"])
         assert 0.25e9 < run["measured_ns"] < 1e9 * SLOW
-    run, _, _ = bench("tcp", "stream", "-d", "1s", "--bitrate", "80M", server.url)
-    assert 8.5e6 < run["counts"]["sent_bytes"] < 10.5e6, run["counts"]
+    for how, ways in (([], ("sent",)), (["--reverse"], ("received",)), (["--bidir"], ("sent", "received"))):
+        run, _, _ = bench("tcp", "stream", "-d", "700ms", "--bitrate", "80M", *how, server.url)
+        assert run["errors"]["all"] == 0, run["errors"]
+        for way in ways:
+            assert 6e6 < run["counts"][way + "_bytes"] < 7.35e6, (how, run["counts"])
+    began = time.monotonic()
+    run, _, _ = bench("tcp", "stream", "--reverse", "--bytes", "1M", "--bitrate", "24M", server.url)
+    assert run["counts"]["received_bytes"] == 1 << 20 and time.monotonic() - began > 0.3, run
     server.close()
 
 
@@ -232,6 +239,19 @@ def raw_answers_end_where_they_should():
     run, _, _ = bench("raw", "--request", r"GET / HTTP/1.0\r\n\r\n", "--close", "-n", "30", "-c", "3",
                       f"tcp://127.0.0.1:{http.port}")
     assert run["counts"]["requests"] == 30 and run["errors"]["all"] == 0, run
+    names = [os.path.join(SCRATCH, name) for name in ("request", "end", "empty")]
+    for name, data in zip(names, (b"PING\r\n", b"\0abab", b"")):
+        with open(name, "wb") as file:
+            file.write(data)
+    server = socket.create_server(("127.0.0.1", 0))
+    threading.Thread(target=answer, args=(server, b"a\0aba\0abab"), daemon=True).start()
+    url = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+    run, _, _ = bench("raw", "--request-file", names[0], "--end-file", names[1], "-c", "1", "-p", "3",
+                      "-n", "99", url)
+    assert run["counts"]["requests"] == 99 and run["errors"]["all"] == 0, run
+    _, err = weir("bench", "raw", "--request", "x", "--end-file", names[2], url, code=64)
+    assert "empty" in err, err
+    weir("bench", "raw", "--request", "x", "--end-file", SCRATCH, url, code=66)
 
 
 @test
@@ -243,6 +263,10 @@ def wrong_words_are_explained():
                         (["unix", "rr"], "needs an address"),
                         (["raw", "tcp://127.0.0.1:1"], "--request"),
                         (["raw", "--request", "x", "tcp://127.0.0.1:1"], "where does an answer end"),
+                        (["raw", "--request", "x", "--end-file", __file__, "--answer", "3",
+                          "tcp://127.0.0.1:1"], "choose one"),
+                        (["tcp", "stream", "--bitrate", "9000000G"], "8k to"),
+                        (["tcp", "stream", "--reverse", "--plain"], "--plain"),
                         (["conns"], "needs an address"), (["compare", "x"], "two files"),
                         (["tcp", "rr", "udp://127.0.0.1:1"], "tcp://HOST:PORT")):
         _, err = weir("bench", *words, code=64)
@@ -283,7 +307,6 @@ def results_are_compared():
 
 
 def wait_a_moment():
-    import time
     time.sleep(0.02)
 
 

@@ -114,8 +114,8 @@ def addresses_point_at_the_mistake():
     refused("serve", "--listen", "8080", code=USAGE, says=r"did you mean http://127.0.0.1:8080")
     refused("serve", "--listen", "127.0.0.1:80", code=USAGE, says=r"did you mean http://127.0.0.1:80")
     refused("serve", "--listen", "/run/x.sock", code=USAGE, says=r"did you mean unix:/run/x.sock")
-    refused("serve", "--listen", "https://127.0.0.1:0", code=USAGE, says=r"no TLS")
-    refused("serve", "--listen", "udp://127.0.0.1:0", code=USAGE, says=r"http:// or unix:")
+    refused("serve", "--listen", "https://127.0.0.1:0", code=USAGE, says=r"TLS|--cert")
+    refused("serve", "--listen", "udp://127.0.0.1:0", code=USAGE, says=r"http://, https:// or unix:")
     refused("serve", "--listen", "http://127.0.0.1:0/x", code=USAGE, says=r"leave out the path /x")
     refused("serve", "--listen", "http://127.0.0.1:0 http://127.0.0.1:0", code=USAGE,
             says=r"one address for each --listen")

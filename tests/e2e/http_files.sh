@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# ctest: timeout=600
+# ctest: timeout=600 early
 # Static files and the access log, on every back end. Arguments: names of tests of http_files.py.
 set -u
 here=$(dirname "$0")

@@ -26,7 +26,7 @@ static struct sockaddr_un address = {.sun_family = AF_UNIX};
 static socklen_t address_size;
 
 /* The pools' free pieces are poisoned, and each holds the pointer to the next. */
-const char *__lsan_default_options(void);
+__attribute__((visibility("default"))) const char *__lsan_default_options(void);
 const char *__lsan_default_options(void)
 {
     return "use_poisoned=1";

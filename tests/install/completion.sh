@@ -25,7 +25,7 @@ flags_in() {
 for command in $(offered weir '' | grep -v '^-'); do
     grep -qw "$command" "$scratch/help" || fail "weir --help does not name \"$command\""
 done
-for command in serve ctl backends limits version; do
+for command in serve ctl cert backends limits version; do
     "$weir" "$command" --help >"$scratch/$command" 2>&1 || fail "weir $command --help"
     flags_in <"$scratch/$command" | grep -vx -e --help >"$scratch/helped" || true
     offered weir "$command" -- | grep -vx -e --help >"$scratch/offered" || true
@@ -43,7 +43,7 @@ for command in serve ctl backends limits version; do
         grep -qe "\(Fl\|Ic\) -${flag#--}\b" "$page" || fail "$(basename "$page") does not explain $flag"
     done <"$scratch/helped"
 done
-for kind in http tcp unix conns raw serve iperf3 compare; do
+for kind in http tcp udp unix conns raw serve iperf3 compare; do
     "$weir" bench "$kind" --help >"$scratch/$kind" 2>&1 || fail "weir bench $kind --help"
     flags_in <"$scratch/$kind" | grep -vx -e --help >"$scratch/helped" || true
     offered weir bench "$kind" -- | grep -vx -e --help >"$scratch/offered" || true

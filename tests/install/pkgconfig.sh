@@ -29,6 +29,16 @@ c++ -x c++ -std=c++20 -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-ini
     -o "$scratch/echo-c++" $(pkg-config --cflags --libs weir)
 expect_echo "$scratch/echo-c++"
 
+if pkg-config --exists weir-tls; then
+    # shellcheck disable=SC2046
+    "${CC:-cc}" -std=c17 "$WEIR_SOURCE/examples/tls-echo.c" -o "$scratch/tls-echo" \
+        $(pkg-config --cflags --libs weir-tls)
+    # Not to be named by those who use it: it is the library's own.
+    if pkg-config --libs weir-tls | grep -e -lssl >/dev/null; then
+        fail "weir-tls.pc makes its users link OpenSSL"
+    fi
+fi
+
 # The tree still works when it has been moved.
 mv "$prefix" "$scratch/moved"
 PKG_CONFIG_PATH=${PKG_CONFIG_PATH/$prefix/$scratch/moved}

@@ -75,14 +75,19 @@ def record_all(build, jobs, known, everything):
     return recorded
 
 
-def record_rare(build, recorded, jobs):
-    """What only many simulated runs, or calls that fail, pass. Noted for the places that few
-    of those runs pass, since the others are judged by quicker tests."""
+def record_rare(build, recorded, jobs, part):
+    """What only many simulated runs, or calls that fail, pass: all of them, or a part of a
+    hundred. Noted for the places that few of those runs pass, since the others are judged by
+    quicker tests."""
     programs = [judge.Program(name, entry["command"], entry["variables"])
                 for name, entry in recorded["programs"].items() if name.startswith("nth.")]
     names = sorted({entry[0] for entry in recorded["seeds"]})
     chunks = [(name, (chunk + 1) << 32) for name in names for chunk in range(judge.SIM_CHUNKS)]
     runs = [(program, arguments) for program in programs for arguments in judge.nth_runs(program)]
+    if part < 100:
+        draw = random.Random(part)
+        chunks = draw.sample(chunks, len(chunks) * part // 100)
+        runs = draw.sample(runs, len(runs) * part // 100)
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         recorded["chunks"] = list(pool.map(lambda c: judge.record_chunk(build, *c), chunks))
         places = list(pool.map(lambda r: judge.record_nth(*r), runs))
@@ -115,10 +120,11 @@ def prepare(options, found):
     recorded = record_all(build, options.record_jobs, known, options.record)
     for rare in ("chunks", "nth"):
         recorded[rare] = known.get(rare, [])
-    if options.record or not recorded["nth"]:
-        record_rare(build, recorded, options.record_jobs)
     recorded["keys"] = keys
     store(name, recorded)
+    if options.record or not recorded["nth"]:
+        record_rare(build, recorded, options.record_jobs, options.rare)
+        store(name, recorded)
     return judge.Judge(build, recorded, options.most, options.only)
 
 
@@ -174,6 +180,8 @@ def arguments():
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--only", default="", help="judged by the programs of this pattern alone")
     parser.add_argument("--record", action="store_true", help="notes anew what every test passes")
+    parser.add_argument("--rare", type=int, default=100,
+                        help="percent of the rarer runs that are looked at")
     parser.add_argument("--asan", action="store_true", help="judged by the sanitizers' build")
     parser.add_argument("--rate", type=float, default=90, help="percent that must be killed")
     parser.add_argument("--most", type=float, default=12, help="seconds of cases for one mutant")

@@ -13,7 +13,8 @@ A mutant is one place and one way to break it:
 
 Left out by rule, as they cannot matter to what the library does or are tests themselves: assertions,
 log lines, prefetches, hints to the compiler, and what `if (x) one_statement;` would give twice (never
-true is the statement left out).
+true is the statement left out). `if (fd >= 0) close(fd);` is not made always true: closing what is no
+descriptor fails, and nobody minds.
 """
 import re
 
@@ -169,6 +170,9 @@ class Parser:
             whole = whole[1:-1].strip()
         if len(inner) == 1 and self.text[inner[0].begin:inner[0].end] == whole:
             del self.sites[before + 2]
+        closes = re.fullmatch(r"close\((.+)\);", whole)
+        if closes and self.text[begin:end].split() == [closes[1], ">=", "0"]:
+            del self.sites[before + 1]
 
     def plain(self, begin, word):
         """An expression, a declaration or a jump, up to its semicolon; or the loop of a macro."""

@@ -92,8 +92,10 @@ def build(folder, jobs, asan):
     listing = subprocess.run(["ninja", "-C", out, "-t", "targets", "all"], check=True,
                              capture_output=True, text=True).stdout
     wanted = [line.split(":")[0] for line in listing.splitlines()
-              if line.startswith(("tests/unit.", "tests/conformance.", "tests/nth.", "tests/sim:",
-                                  "tests/fuzz_")) and "EXECUTABLE_LINKER" in line]
+              if line.startswith(("tests/unit.io.", "tests/unit.loop.", "tests/unit.net.",
+                                  "tests/unit.app.", "tests/unit.base.", "tests/conformance.",
+                                  "tests/nth.", "tests/sim:", "tests/fuzz_")) and
+              "EXECUTABLE_LINKER" in line]
     subprocess.run(["nice", "-n", "10", "ninja", "-C", out, f"-j{jobs}"] + wanted, check=True,
                    stdout=subprocess.DEVNULL)
     return out

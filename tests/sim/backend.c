@@ -197,6 +197,8 @@ bool op_can(const struct sim_op *op)
     case IO_OP_ACCEPT:
         return op->sock->queue_first != NULL;
     case IO_OP_RECV:
+        if (op->sock->state == SOCK_DATAGRAM)
+            return udp_waits(op->sock);
         return (sock_ready(op->sock) & (POLLIN | POLLERR | POLLHUP | POLLRDHUP)) != 0;
     case IO_OP_SEND:
     case IO_OP_MOVE:
@@ -271,6 +273,8 @@ void completion_take(struct sim_io *sio, struct io_event *event)
         sio->config.find(sio->config.owner, event->token) == NULL)
         sim_fail("contract: the record of an operation (%s) is gone before its event",
                  verbs[IO_TOKEN_OP(event->token)]);
+    if (event->flags & IO_MESSAGES)
+        messages_yield(sio, event);
     if (op != NULL)
         op_free(op);
 }

@@ -33,6 +33,7 @@ struct sim_op {
     unsigned iov_count;
     size_t bytes;
     uint64_t sum;
+    struct msghdr message; /* of a datagram: its iov is in iov */
     union sock_address address;
     socklen_t address_size;
     struct io_file *file;
@@ -83,6 +84,7 @@ struct sim_io {
     struct pool_client client;
     uint32_t jobs;
     uint64_t idle_turns, done_seen;
+    struct sim_inbox *inbox;  /* messages.c */
     struct sim_sock *refused; /* those whose send had no room, newest first */
 };
 
@@ -131,19 +133,36 @@ int try_accept(struct sim_io *sio, struct sim_sock *listener);
 int try_move(struct sim_io *sio, struct sim_sock *sock, int file, int64_t *offset, size_t size);
 int accept_install(struct sim_io *sio, struct sim_file *file);
 uint64_t bytes_sum(const struct iovec *iov, unsigned count);
+/* Notes the pieces of a send, and what they are now. */
+void iov_keep(struct sim_op *op, const struct iovec *iov, unsigned count);
 
 /* The verbs that do not differ. */
 void backend_wake(struct io *io);
 int backend_poll_fd(struct io *io);
 /* The verbs that are the same on both faces, for the tables of operations. */
-#define BACKEND_VERBS                                                                       \
-    .recvmsg = backend_recvmsg, .sendmsg = backend_sendmsg, .shutdown = backend_shutdown,   \
-    .number = backend_number, .number_done = backend_number_done, .forked = backend_forked, \
-    .in_flight = backend_in_flight
+#define BACKEND_VERBS                                                                           \
+    .shutdown = backend_shutdown, .number = backend_number, .number_done = backend_number_done, \
+    .forked = backend_forked, .in_flight = backend_in_flight
 int backend_shutdown(struct io *io, struct io_fd *fd, int how);
-int backend_recvmsg(struct io *io, struct io_fd *fd, uint64_t token);
-int backend_sendmsg(struct io *io, struct io_fd *fd, struct mmsghdr *messages, unsigned count,
-                    unsigned flags, uint64_t token, int *result);
+/* Messages (messages.c): a list of received ones; what an event tells of, in memory of the back
+ * end; the end of that. */
+int messages_take(struct sim_io *sio, struct sim_sock *sock, struct dgram_in **list);
+void messages_yield(struct sim_io *sio, struct io_event *event);
+void messages_forget(struct sim_io *sio);
+void messages_contract(struct sim_io *sio, const struct io_fd *fd, const struct sim_sock *sock,
+                       bool sends, unsigned count);
+void messages_go(struct sim_op *op);
+int completion_recvmsg(struct io *io, struct io_fd *fd, uint64_t token);
+int completion_sendmsg(struct io *io, struct io_fd *fd, struct mmsghdr *messages, unsigned count,
+                       unsigned flags, uint64_t token, int *result);
+/* The ring's queue (completion.c). `sock`: of a send or move, which has to be asked again when it
+ * is refused. */
+bool queue_refuses(struct sim_io *sio, enum sim_operation operation, struct sim_sock *sock);
+void queue_op(struct sim_op *op);
+int queue_verb(struct io *io, struct io_fd *fd, uint64_t token, unsigned kind,
+               enum sim_operation operation, struct sim_op **out);
+int messages_send(struct sim_io *sio, struct sim_sock *sock, struct mmsghdr *messages,
+                  unsigned count);
 int backend_file_start(struct io *io, struct io_file *file, uint64_t token);
 int backend_number(struct io *io, struct io_fd *fd);
 void backend_number_done(struct io *io, struct io_fd *fd, int number);

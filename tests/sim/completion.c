@@ -26,8 +26,7 @@ static void submit_all(struct sim_io *sio)
     }
 }
 
-/* `sock`: of a send or move, which has to be asked again. */
-static bool queue_refuses(struct sim_io *sio, enum sim_operation operation, struct sim_sock *sock)
+bool queue_refuses(struct sim_io *sio, enum sim_operation operation, struct sim_sock *sock)
 {
     bool full = operation == OP_MOVE ? fault_rare(SIM_FAULT_QUEUE_FULL, operation)
                                      : fault(SIM_FAULT_QUEUE_FULL, operation);
@@ -41,7 +40,7 @@ static bool queue_refuses(struct sim_io *sio, enum sim_operation operation, stru
     return full;
 }
 
-static void queue_op(struct sim_op *op)
+void queue_op(struct sim_op *op)
 {
     struct sim_io *sio = op->io;
     op->state = OP_STATE_QUEUED;
@@ -53,8 +52,8 @@ static void queue_op(struct sim_op *op)
     sio->queued++;
 }
 
-static int queue_verb(struct io *io, struct io_fd *fd, uint64_t token, unsigned kind,
-                      enum sim_operation operation, struct sim_op **out)
+int queue_verb(struct io *io, struct io_fd *fd, uint64_t token, unsigned kind,
+               enum sim_operation operation, struct sim_op **out)
 {
     struct sim_io *sio = sim_io_of(io);
     struct sim_sock *sock = contract_fd(sio, fd, token, kind);
@@ -193,6 +192,10 @@ static uint8_t *block_fill(struct sim_io *sio, int at, uint32_t size)
 static void recv_go(struct sim_op *op)
 {
     struct sim_io *sio = op->io;
+    if (op->sock->state == SOCK_DATAGRAM) {
+        messages_go(op);
+        return;
+    }
     for (int shot = 0; shot < SHOTS_MOST; shot++) {
         struct sim_sock *sock = op->sock;
         unsigned flags = IO_BUFFER;
@@ -249,7 +252,10 @@ static void send_go(struct sim_op *op)
     }
     sim_check(bytes_sum(op->iov, op->iov_count) == op->sum,
               "contract: the bytes of a send changed before its event");
-    sent = try_send(op->io, op->sock, op->iov, op->iov_count);
+    if (op->sock->state == SOCK_DATAGRAM)
+        sent = udp_send(op->sock, &op->message);
+    else
+        sent = try_send(op->io, op->sock, op->iov, op->iov_count);
     if (sent != -EAGAIN || op->nowait)
         op_complete(op, sent, 0, NULL, 0);
 }
@@ -342,6 +348,7 @@ static int completion_next(struct io *io, struct io_event *event)
 {
     struct sim_io *sio = sim_io_of(io);
     contract_thread(sio, "next");
+    messages_forget(sio);
     if (sio->harvest == 0)
         return 0;
     sio->harvest--;
@@ -385,12 +392,7 @@ static int completion_send(struct io *io, struct io_fd *fd, const struct iovec *
         return error;
     if (count > IOV_MOST_SIM)
         count = IOV_MOST_SIM;
-    op->iov = malloc((count + 1) * sizeof(*iov));
-    if (op->iov == NULL)
-        abort();
-    memcpy(op->iov, iov, count * sizeof(*iov));
-    op->iov_count = count;
-    op->sum = bytes_sum(iov, count);
+    iov_keep(op, iov, count);
     op->nowait = (flags & IO_SEND_NOWAIT) != 0;
     op->room_only = count == 0 && flags & IO_SEND_BLOCKED;
     return IO_PENDING;
@@ -580,6 +582,8 @@ const struct io_ops sim_completion = {
     .accept = completion_accept,
     .connect = completion_connect,
     .recv = completion_recv,
+    .recvmsg = completion_recvmsg,
+    .sendmsg = completion_sendmsg,
     .send = completion_send,
     .move = completion_move,
     .close_fd = completion_close_fd,

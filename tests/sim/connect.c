@@ -259,8 +259,7 @@ static int connect_fault(struct sim_sock *sock)
     return -EINPROGRESS;
 }
 
-/* The near end's address: the one bound to, or one of the host's of the same family. */
-static void local_name(struct sim_sock *sock, const struct sockaddr *address, socklen_t size)
+void local_name(struct sim_sock *sock, const struct sockaddr *address, socklen_t size)
 {
     const sim_host *host = sock->host;
     bool own = host_by_address(host, address) == host;

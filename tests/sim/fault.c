@@ -85,6 +85,7 @@ static const struct {
     [SIM_FAULT_CLOCK_STEP] = {AT(CLOCK), "the wall clock is looked at in one place"},
     [SIM_FAULT_BACKLOG] = {AT(LISTEN) | AT(CONNECT), "a short queue is made by listen(2), and met "
                                                      "by connect(2)"},
+    [SIM_FAULT_DUPLICATE] = {AT(PACKET), "a fault of the network"},
     [SIM_FAULT_PORTS] = {AT(CONNECT), "only connects take a port by themselves"},
 };
 

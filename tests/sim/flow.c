@@ -13,13 +13,19 @@
 enum { LOCAL_NS = 4000 };
 static const uint64_t resend_first_ns = 200 * MS, resend_most_ns = 120 * S, give_up_ns = 924 * S;
 
-uint64_t packet_ns(const sim_host *from, const sim_host *to)
+uint64_t wire_ns(const sim_host *from, const sim_host *to)
 {
     uint64_t ns = LOCAL_NS + chance(LOCAL_NS);
     if (from != to)
         ns += world.latency_ns + chance(world.latency_spread_ns + 1);
     if (fault(SIM_FAULT_DELAY, OP_PACKET))
         ns += chance_size(S);
+    return ns;
+}
+
+uint64_t packet_ns(const sim_host *from, const sim_host *to)
+{
+    uint64_t ns = wire_ns(from, to);
     if (fault(SIM_FAULT_LOSS, OP_PACKET))
         ns += resend_first_ns + chance(S);
     return ns;

@@ -64,6 +64,21 @@ static bool nothing_there(struct sim_op *op, enum sim_operation operation)
     return false;
 }
 
+static void messages_one(struct sim_op *op)
+{
+    struct dgram_in *list;
+    int got;
+    if (nothing_there(op, OP_RECV))
+        return;
+    got = messages_take(op->io, op->sock, &list);
+    if (got >= 0)
+        op_complete(op, got, IO_MORE | IO_MESSAGES, (uint8_t *)list, 0);
+    else if (got != -EAGAIN)
+        op_complete(op, got, 0, NULL, 0);
+    if (op->attached)
+        refresh(op);
+}
+
 static void read_one(struct sim_op *op)
 {
     struct sim_io *sio = op->io;
@@ -111,7 +126,10 @@ static bool go(struct sim_op *op)
 {
     switch (op->kind) {
     case IO_OP_RECV:
-        read_one(op);
+        if (op->sock->state == SOCK_DATAGRAM)
+            messages_one(op);
+        else
+            read_one(op);
         return false;
     case IO_OP_ACCEPT:
         return accept_one(op);
@@ -132,6 +150,7 @@ static int readiness_next(struct io *io, struct io_event *event)
 {
     struct sim_io *sio = sim_io_of(io);
     contract_thread(sio, "next");
+    messages_forget(sio);
     while (sio->cq_count == 0) {
         struct sim_op *op;
         if (sio->told_at == sio->told_count)
@@ -226,6 +245,35 @@ static int readiness_send(struct io *io, struct io_fd *fd, const struct iovec *i
         return IO_DONE;
     }
     return wait_for_room(sio, fd, sock, token, result);
+}
+
+static int readiness_recvmsg(struct io *io, struct io_fd *fd, uint64_t token)
+{
+    struct sim_io *sio = sim_io_of(io);
+    struct sim_sock *sock = contract_fd(sio, fd, token, IO_OP_RECV);
+    messages_contract(sio, fd, sock, false, 0);
+    if (refused(sio, OP_RECV))
+        return -ENOMEM;
+    op_attach(op_new(sio, fd, sock, token, IO_OP_RECV));
+    return IO_PENDING;
+}
+
+static int readiness_sendmsg(struct io *io, struct io_fd *fd, struct mmsghdr *messages,
+                             unsigned count, unsigned flags, uint64_t token, int *result)
+{
+    struct sim_io *sio = sim_io_of(io);
+    struct sim_sock *sock = contract_fd(sio, fd, token, IO_OP_SEND);
+    int waits;
+    messages_contract(sio, fd, sock, true, count);
+    *result = -EAGAIN;
+    if (count != 0 && (!(flags & IO_SEND_BLOCKED) || chance(2) == 0))
+        *result = messages_send(sio, sock, messages, count);
+    if (*result != -EAGAIN || flags & IO_SEND_NOWAIT)
+        return IO_DONE;
+    waits = wait_for_room(sio, fd, sock, token, result);
+    if (waits == IO_PENDING)
+        *result = 0;
+    return waits;
 }
 
 static void disk_done(struct sim_event *event)
@@ -338,6 +386,8 @@ const struct io_ops sim_readiness = {
     .accept = readiness_accept,
     .connect = readiness_connect,
     .recv = readiness_recv,
+    .recvmsg = readiness_recvmsg,
+    .sendmsg = readiness_sendmsg,
     .send = readiness_send,
     .move = readiness_move,
     .close_fd = readiness_close_fd,

@@ -93,6 +93,11 @@ void record_print(void (*line)(const char *text), unsigned most)
     }
 }
 
+uint64_t sim_events(void)
+{
+    return world.outcome->records;
+}
+
 void sim_note(const char *format, ...)
 {
     va_list args;

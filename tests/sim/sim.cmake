@@ -1,7 +1,7 @@
 # The simulator: release objects, unchanged, with the calls of the C library and of weir's base that
 # reach the outside given by tests/sim. --wrap works on what one object asks of another.
 set(sim_wrapped socket bind listen accept accept4 connect send sendmsg recv shutdown close read
-  write fcntl ioctl setsockopt getsockopt getsockname getpeername poll pthread_create pthread_join
+  recvmsg recvmmsg sendmmsg write fcntl ioctl setsockopt getsockopt getsockname getpeername poll pthread_create pthread_join
   pthread_self pthread_setname_np pthread_sigmask pthread_mutex_init pthread_mutex_destroy
   pthread_mutex_lock pthread_mutex_trylock pthread_mutex_unlock pthread_cond_init
   pthread_cond_destroy pthread_cond_wait pthread_cond_timedwait pthread_cond_signal
@@ -35,6 +35,10 @@ if(WEIR_SANITIZE)
   set(sim_slice_seeds 60)
 else()
   set(sim_slice_seeds 12000)
+  # What these show does not need so many, or each of their runs takes long.
+  set(sim_slice_idle 2000)
+  set(sim_slice_steady 1500)
+  set(sim_slice_datagrams 3000)
 endif()
 file(GLOB sim_programs CONFIGURE_DEPENDS sim/programs/*.c)
 foreach(source ${sim_programs})
@@ -43,11 +47,15 @@ foreach(source ${sim_programs})
     string(REGEX REPLACE "^SIM_PROGRAM\\(([a-z0-9_]+).*$" "\\1" name "${definition}")
     set(counts ${CMAKE_CURRENT_BINARY_DIR}/sim.${name}.json)
     list(APPEND sim_counts ${counts})
+    set(seeds ${sim_slice_seeds})
+    if(DEFINED sim_slice_${name})
+      set(seeds ${sim_slice_${name}})
+    endif()
     add_test(NAME sim.${name} COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/sim/run --program ${name}
-      --seeds ${sim_slice_seeds} --json ${counts})
+      --seeds ${seeds} --json ${counts})
     weir_test_properties(sim.${name} ${source} sim 300)
     set_property(TEST sim.${name} APPEND PROPERTY ENVIRONMENT WEIR_BUILD=${PROJECT_BINARY_DIR})
-    set_property(TEST sim.${name} PROPERTY PROCESSORS 2)
+    set_property(TEST sim.${name} PROPERTY PROCESSORS 4)
     set_property(TEST sim.${name} PROPERTY FIXTURES_SETUP sim_slice)
   endforeach()
 endforeach()

@@ -115,6 +115,22 @@ void sim_host_limits(sim_host *host, unsigned ports, unsigned descriptors);
  * either direction; or heals it. */
 void sim_net_cut(sim_host *a, sim_host *b, bool cut);
 
+/* The TCP socket of the running host with these two names, to ask how many of its bytes the other
+ * end's kernel has taken so far, in all. NULL: there is none. Sockets stay until the run ends. On
+ * real kernels, where nobody judges what is timed, the functions are not there. */
+struct sim_sock;
+struct sockaddr;
+__attribute__((weak)) const struct sim_sock *sim_net_find(const struct sockaddr *local,
+                                                          const struct sockaddr *remote);
+__attribute__((weak)) uint64_t sim_net_taken(const struct sim_sock *sock);
+
+/* Datagrams that have found a receiver's buffer full, on all hosts. */
+uint64_t sim_net_drops(void);
+
+/* How much has happened in the world so far: lines of the record. A world in which nothing happens
+ * only lets time pass. */
+uint64_t sim_events(void);
+
 /* --- faults ----------------------------------------------------------------------------------- */
 
 /* Each is on or off for a run and has a rate, both drawn from the seed; some runs have none. */
@@ -150,7 +166,8 @@ void sim_net_cut(sim_host *a, sim_host *b, bool cut);
     FAULT(FILE_SLOW, "a file takes long to read")                                          \
     FAULT(CLOCK_STEP, "the wall clock is set")                                             \
     FAULT(BACKLOG, "the queue of a listener is short")                                     \
-    FAULT(PORTS, "local ports run out")
+    FAULT(PORTS, "local ports run out")                                                    \
+    FAULT(DUPLICATE, "a datagram arrives twice")
 enum sim_fault {
 #define SIM_FAULT_NAME(name, text) SIM_FAULT_##name,
     SIM_FAULTS(SIM_FAULT_NAME)

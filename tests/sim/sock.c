@@ -7,6 +7,7 @@
 #include <string.h>
 
 struct sim_sock *sock_bound;
+static struct sim_sock *newest;
 static uint32_t ids;
 
 enum { SEND_ROOM = 87040, RECEIVE_ROOM = 131072, UNIX_ROOM = 212992, SMALL_MOST = 4096 };
@@ -20,12 +21,16 @@ struct sim_sock *sock_new(int family, int type)
     sock->family = family;
     sock->type = type;
     sock->host = world.host_now;
+    sock->open_next = newest;
+    newest = sock;
     sock->send_room = family == AF_UNIX ? UNIX_ROOM : SEND_ROOM;
     sock->receive_room = RECEIVE_ROOM;
     if (fault(SIM_FAULT_SMALL_WINDOW, OP_SOCKET)) {
         sock->send_room = (uint32_t)chance_size(SMALL_MOST);
         sock->receive_room = (uint32_t)chance_size(SMALL_MOST);
     }
+    if (type == SOCK_DGRAM && family != AF_UNIX)
+        udp_init(sock);
     return sock;
 }
 
@@ -74,7 +79,7 @@ bool sock_same_name(const struct sim_sock *sock, const struct sockaddr *address,
 static bool taken(const struct sim_sock *sock, const union sock_address *address, socklen_t size)
 {
     for (const struct sim_sock *other = sock_bound; other != NULL; other = other->all_next) {
-        if (other->host != sock->host || other == sock)
+        if (other->host != sock->host || other == sock || other->type != sock->type)
             continue;
         if (address->any.sa_family == AF_UNIX) {
             if (sock_same_name(other, &address->any, size))
@@ -173,12 +178,14 @@ int sock_connect(struct sim_sock *sock, const struct sockaddr *address, socklen_
 {
     if (sock->state == SOCK_CONNECTS)
         return -EALREADY;
-    if (sock->state != SOCK_NEW)
+    if (sock->state != SOCK_NEW && sock->state != SOCK_DATAGRAM)
         return -EISCONN;
     if (size < sizeof(sa_family_t) || size > sizeof(sock->remote))
         return -EINVAL;
     memcpy(&sock->remote, address, size);
     sock->remote_size = size;
+    if (sock->state == SOCK_DATAGRAM)
+        return udp_connect(sock, address, size);
     return sock->family == AF_UNIX ? unix_connect(sock, address, size)
                                    : tcp_connect(sock, address, size);
 }
@@ -231,14 +238,37 @@ int64_t sock_recv(struct sim_sock *sock, void *data, size_t size)
     return -EAGAIN;
 }
 
+uint64_t sock_unacknowledged(const struct sim_sock *sock)
+{
+    const struct sim_flow *out = sock->out;
+    if (out == NULL || sock->dead)
+        return 0;
+    return out->sent - (sock->family == AF_UNIX ? out->read : out->arrived);
+}
+
 uint64_t sock_room(const struct sim_sock *sock)
 {
     const struct sim_flow *out = sock->out;
-    uint64_t used;
+    uint64_t used = sock_unacknowledged(sock);
     if (out == NULL || sock->dead)
         return 0;
-    used = out->sent - (sock->family == AF_UNIX ? out->read : out->arrived);
     return used < out->send_room ? out->send_room - used : 0;
+}
+
+const struct sim_sock *sim_net_find(const struct sockaddr *local, const struct sockaddr *remote)
+{
+    socklen_t size =
+        local->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+    for (const struct sim_sock *sock = newest; sock != NULL; sock = sock->open_next)
+        if (!sock->closed && sock->out != NULL && sock->host == world.host_now &&
+            memcmp(&sock->local, local, size) == 0 && memcmp(&sock->remote, remote, size) == 0)
+            return sock;
+    return NULL;
+}
+
+uint64_t sim_net_taken(const struct sim_sock *sock)
+{
+    return sock->out->arrived;
 }
 
 int64_t sock_send(struct sim_sock *sock, const void *data, size_t size)
@@ -276,7 +306,9 @@ static void room_tell(struct sim_sock *sock)
 
 void sock_room_wanted(struct sim_sock *sock)
 {
-    if (sock->state == SOCK_OPEN && !sock->dead && !has_room(sock))
+    if (sock->state == SOCK_DATAGRAM)
+        sock->no_space |= (udp_ready(sock) & POLLOUT) == 0;
+    else if (sock->state == SOCK_OPEN && !sock->dead && !has_room(sock))
         sock->no_space = true;
 }
 
@@ -312,6 +344,8 @@ unsigned sock_ready(const struct sim_sock *sock)
         return POLLOUT | (sock->event_count != 0 ? POLLIN : 0);
     if (sock->state == SOCK_CONNECTS)
         return 0;
+    if (sock->state == SOCK_DATAGRAM)
+        return udp_ready(sock);
     if (sock->state == SOCK_NEW)
         return POLLOUT | POLLHUP | (sock->error != 0 ? POLLERR | POLLIN : 0);
     ended = sock->dead || sock->in->fin_arrived || sock->read_shut;
@@ -423,6 +457,8 @@ void sock_close(struct sim_sock *sock)
         return;
     if (sock->state == SOCK_LISTENS) {
         close_listener(sock);
+    } else if (sock->state == SOCK_DATAGRAM) {
+        udp_close(sock);
     } else if (sock->state == SOCK_OPEN) {
         first = !sock->dead && !sock->linger_reset && !sock->in->fin_arrived;
         close_open(sock);
@@ -453,6 +489,8 @@ void sock_forget(struct sim_sock *sock)
     for (struct sim_sock *child = sock->queue_first; child != NULL; child = child->queue_next)
         sock_forget(child);
     handshake_abandon(sock);
+    if (sock->state == SOCK_DATAGRAM)
+        udp_close(sock);
     if (sock->state != SOCK_OPEN)
         return;
     sock->in->receiver = NULL;

@@ -22,7 +22,14 @@ struct sim_flow {
     sim_host *from, *to;
 };
 
-enum sock_state { SOCK_NEW, SOCK_LISTENS, SOCK_CONNECTS, SOCK_OPEN, SOCK_EVENT };
+enum sock_state {
+    SOCK_NEW,
+    SOCK_LISTENS,
+    SOCK_CONNECTS,
+    SOCK_OPEN,
+    SOCK_EVENT,
+    SOCK_DATAGRAM /* of UDP, all its life: udp.c */
+};
 
 union sock_address {
     struct sockaddr any;
@@ -71,7 +78,9 @@ struct sim_sock {
     bool no_space;         /* a send, or one who waits, found too little room: its end is told of */
     struct sim_event room; /* room that is told of late */
     uint64_t event_count;  /* SOCK_EVENT: an eventfd */
-    struct sim_sock *all_next; /* of the host's bound ones */
+    struct sim_dgram *dgram;    /* SOCK_DATAGRAM */
+    struct sim_sock *all_next;  /* of the host's bound ones */
+    struct sim_sock *open_next; /* of all that were ever made, newest first */
 };
 
 struct sim_sock *sock_new(int family, int type);
@@ -86,6 +95,8 @@ int64_t sock_recv(struct sim_sock *sock, void *data, size_t size);
 int64_t sock_send(struct sim_sock *sock, const void *data, size_t size);
 uint64_t sock_waiting(const struct sim_sock *sock); /* bytes to be read */
 uint64_t sock_room(const struct sim_sock *sock);
+/* Sent, and not taken by the other end's kernel yet: SIOCOUTQ of tcp(7); of unix(7), not read. */
+uint64_t sock_unacknowledged(const struct sim_sock *sock);
 int sock_shutdown(struct sim_sock *sock, int how);
 void sock_close(struct sim_sock *sock);
 /* The host is gone: nothing is sent. */
@@ -102,7 +113,9 @@ void flow_write(struct sim_flow *flow, const void *data, size_t size);
 void flow_read(struct sim_flow *flow, void *data, size_t size);
 void flow_end(struct sim_flow *flow);   /* FIN, behind what was sent */
 void flow_reset(struct sim_flow *flow); /* RST */
-/* How long a packet takes from one host to another. */
+/* How long a packet takes from one host to another; and one of a stream, which is sent again when
+ * it is lost. */
+uint64_t wire_ns(const sim_host *from, const sim_host *to);
 uint64_t packet_ns(const sim_host *from, const sim_host *to);
 /* connect.c: what a connect meets. */
 int tcp_connect(struct sim_sock *sock, const struct sockaddr *address, socklen_t size);
@@ -128,6 +141,32 @@ void sock_room_wanted(struct sim_sock *sock);
 void sock_sleep(struct sim_sock *sock, uint64_t until_ns);
 void sock_sleeper_add(struct sim_sock *sock);
 void sock_sleeper_remove(struct sim_sock *sock);
+/* The near end's address: the one bound to, or one of the host's of the same family. */
+void local_name(struct sim_sock *sock, const struct sockaddr *address, socklen_t size);
+/* udp.c */
+enum { DGRAM_CONTROL = 256 };
+struct dgram_in { /* one received, or a train of them joined (GRO); freed by whoever took it */
+    struct dgram_in *next;
+    union sock_address name;
+    uint32_t name_size, control_size, size;
+    _Alignas(16) uint8_t control[DGRAM_CONTROL];
+    uint8_t bytes[];
+};
+void udp_init(struct sim_sock *sock);
+int udp_connect(struct sim_sock *sock, const struct sockaddr *address, socklen_t size);
+/* A datagram, or a train of them (GSO): its bytes, or -errno. */
+int udp_send(struct sim_sock *sock, const struct msghdr *message);
+/* How many of them went; or the error of the first. */
+int udp_send_all(struct sim_sock *sock, struct mmsghdr *messages, unsigned count);
+/* The next one: 0, -EAGAIN, or an error that is told once. */
+int udp_take(struct sim_sock *sock, struct dgram_in **in);
+/* The next of the error queue (IP_RECVERR), or -EAGAIN. */
+int udp_take_error(struct sim_sock *sock, struct dgram_in **in);
+bool udp_waits(const struct sim_sock *sock); /* whether udp_take has something to say */
+unsigned udp_ready(const struct sim_sock *sock);
+void udp_option(struct sim_sock *sock, int level, int option, int value);
+uint32_t udp_drops(const struct sim_sock *sock); /* its buffer was full when they came */
+void udp_close(struct sim_sock *sock);
 /* poller.c */
 void entries_told(struct sim_sock *sock, unsigned what);
 void entries_forget(struct sim_sock *sock);

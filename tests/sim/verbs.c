@@ -32,6 +32,16 @@ uint64_t bytes_sum(const struct iovec *iov, unsigned count)
     return sum;
 }
 
+void iov_keep(struct sim_op *op, const struct iovec *iov, unsigned count)
+{
+    op->iov = malloc((count + 1) * sizeof(*iov));
+    if (op->iov == NULL)
+        abort();
+    memcpy(op->iov, iov, count * sizeof(*iov));
+    op->iov_count = count;
+    op->sum = bytes_sum(iov, count);
+}
+
 /* --- sockets ---------------------------------------------------------------------------------- */
 
 /* Soft errors of the path leave the connection as it is; the others end it: tcp(7). */
@@ -176,21 +186,6 @@ int backend_shutdown(struct io *io, struct io_fd *fd, int how)
     if (fd->fd < 0 || (file = backend_file(sio, fd)) == NULL || file->sock == NULL)
         sim_fail("contract: shutdown of a descriptor that is not open");
     return sock_shutdown(file->sock, how);
-}
-
-/* --- messages -----------------------------------------------------------------------------------
- */
-
-/* The simulated network has streams only. */
-int backend_recvmsg(struct io *io, struct io_fd *fd, uint64_t token)
-{
-    return WEIR_ENOTSUP;
-}
-
-int backend_sendmsg(struct io *io, struct io_fd *fd, struct mmsghdr *messages, unsigned count,
-                    unsigned flags, uint64_t token, int *result)
-{
-    return WEIR_ENOTSUP;
 }
 
 /* --- numbers ---------------------------------------------------------------------------------- */

@@ -29,6 +29,10 @@ WRAPPED(int, connect, int fd, const struct sockaddr *address, socklen_t size);
 WRAPPED(ssize_t, send, int fd, const void *bytes, size_t size, int flags);
 WRAPPED(ssize_t, sendmsg, int fd, const struct msghdr *message, int flags);
 WRAPPED(ssize_t, recv, int fd, void *bytes, size_t size, int flags);
+WRAPPED(ssize_t, recvmsg, int fd, struct msghdr *message, int flags);
+WRAPPED(int, recvmmsg, int fd, struct mmsghdr *messages, unsigned count, int flags,
+        struct timespec *timeout);
+WRAPPED(int, sendmmsg, int fd, struct mmsghdr *messages, unsigned count, int flags);
 WRAPPED(int, shutdown, int fd, int how);
 WRAPPED(int, close, int fd);
 WRAPPED(ssize_t, read, int fd, void *bytes, size_t size);

@@ -3,9 +3,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sock_diag.h>
+#include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <poll.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -197,6 +200,8 @@ ssize_t __wrap_sendmsg(int fd, const struct msghdr *message, int flags)
     size_t sent = 0;
     if (sock == NULL)
         return -1;
+    if (sock->state == SOCK_DATAGRAM)
+        return interrupted(fd, flags, OP_SEND) ? answer(-EINTR) : answer(udp_send(sock, message));
     if (message->msg_controllen != 0)
         return answer(-EOPNOTSUPP); /* descriptors do not travel here */
     for (size_t i = 0; i < message->msg_iovlen; i++) {
@@ -231,6 +236,92 @@ ssize_t __wrap_recv(int fd, void *bytes, size_t size, int flags)
     if (got >= 0)
         record("received", sock->id, got, sock->in != NULL ? (int64_t)sock->in->read : 0);
     return answer(got);
+}
+
+/* --- datagrams, without waiting --------------------------------------------------------------- */
+
+static void put_in(const struct dgram_in *in, struct msghdr *message)
+{
+    size_t at = 0;
+    message->msg_flags = 0;
+    for (size_t i = 0; i < message->msg_iovlen && at < in->size; i++) {
+        size_t size = in->size - at < message->msg_iov[i].iov_len ? in->size - at
+                                                                  : message->msg_iov[i].iov_len;
+        memcpy(message->msg_iov[i].iov_base, in->bytes + at, size);
+        at += size;
+    }
+    if (at < in->size)
+        message->msg_flags |= MSG_TRUNC;
+    if (message->msg_name != NULL)
+        memcpy(message->msg_name, &in->name,
+               in->name_size < message->msg_namelen ? in->name_size : message->msg_namelen);
+    message->msg_namelen = message->msg_name != NULL ? in->name_size : 0;
+    if (in->control_size > message->msg_controllen)
+        message->msg_flags |= MSG_CTRUNC;
+    else
+        memcpy(message->msg_control, in->control, in->control_size);
+    message->msg_controllen = message->msg_flags & MSG_CTRUNC ? 0 : in->control_size;
+}
+
+static int receive_one(struct sim_sock *sock, struct msghdr *message, int flags)
+{
+    struct dgram_in *in;
+    int result = flags & MSG_ERRQUEUE ? udp_take_error(sock, &in) : udp_take(sock, &in);
+    if (result < 0)
+        return result;
+    put_in(in, message);
+    if (flags & MSG_ERRQUEUE)
+        message->msg_flags |= MSG_ERRQUEUE;
+    result = (int)in->size;
+    if (!(flags & MSG_TRUNC) && message->msg_flags & MSG_TRUNC)
+        result = (int)message->msg_iov[0].iov_len;
+    free(in);
+    return result;
+}
+
+ssize_t __wrap_recvmsg(int fd, struct msghdr *message, int flags)
+{
+    struct sim_sock *sock = sock_of(fd);
+    if (sock == NULL)
+        return -1;
+    return answer(sock->state == SOCK_DATAGRAM ? receive_one(sock, message, flags) : -EOPNOTSUPP);
+}
+
+int __wrap_recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags,
+                    struct timespec *timeout)
+{
+    struct sim_sock *sock = sock_of(fd);
+    int got = 0;
+    if (sock == NULL)
+        return -1;
+    if (sock->state != SOCK_DATAGRAM)
+        return answer(-EOPNOTSUPP);
+    if (interrupted(fd, flags, OP_RECV))
+        return answer(-EINTR);
+    for (; got < (int)count; got++) {
+        int result = receive_one(sock, &messages[got].msg_hdr, flags);
+        if (result < 0 && got == 0)
+            return answer(result);
+        if (result < 0) {
+            if (result != -EAGAIN)
+                sock->error = -result; /* told by the next call, as of recvmmsg(2) */
+            break;
+        }
+        messages[got].msg_len = (unsigned)result;
+    }
+    return got;
+}
+
+int __wrap_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
+{
+    struct sim_sock *sock = sock_of(fd);
+    if (sock == NULL)
+        return -1;
+    if (sock->state != SOCK_DATAGRAM)
+        return answer(-EOPNOTSUPP);
+    if (interrupted(fd, flags, OP_SEND))
+        return answer(-EINTR);
+    return answer(udp_send_all(sock, messages, count));
 }
 
 int __wrap_shutdown(int fd, int how)
@@ -332,10 +423,18 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
     struct sim_file *file = file_of(fd);
     if (file == NULL)
         return -1;
-    if (request != FIONBIO)
+    switch (request) {
+    case FIONBIO:
+        file->nonblock = *(int *)value != 0;
+        return 0;
+    case SIOCOUTQ:
+        if (file->sock == NULL || file->sock->state == SOCK_LISTENS)
+            return answer(file->sock == NULL ? -ENOTTY : -EINVAL);
+        *(int *)value = (int)sock_unacknowledged(file->sock);
+        return 0;
+    default:
         return answer(-ENOTTY);
-    file->nonblock = *(int *)value != 0;
-    return 0;
+    }
 }
 
 /* --- options ---------------------------------------------------------------------------------- */
@@ -404,6 +503,8 @@ int __wrap_setsockopt(int fd, int level, int option, const void *value, socklen_
         set_socket_option(sock, option, value);
     else if (level == IPPROTO_TCP && size >= sizeof(int))
         set_tcp_option(sock, option, *(const uint32_t *)value);
+    else if (sock->state == SOCK_DATAGRAM && size >= sizeof(int))
+        udp_option(sock, level, option, *(const int *)value);
     return 0;
 }
 
@@ -417,7 +518,9 @@ static int get_number(struct sim_sock *sock, int option)
     case SO_DOMAIN:
         return sock->family;
     case SO_PROTOCOL:
-        return sock->family == AF_UNIX ? 0 : IPPROTO_TCP;
+        return sock->family == AF_UNIX        ? 0
+               : sock->state == SOCK_DATAGRAM ? IPPROTO_UDP
+                                              : IPPROTO_TCP;
     case SO_ACCEPTCONN:
         return sock->state == SOCK_LISTENS;
     case SO_SNDBUF:
@@ -438,6 +541,12 @@ int __wrap_getsockopt(int fd, int level, int option, void *value, socklen_t *siz
     if (level == IPPROTO_TCP && option == TCP_INFO) {
         memset(value, 0, *size);
         ((struct tcp_info *)value)->tcpi_state = sock->state == SOCK_OPEN ? 1 : 7;
+        return 0;
+    }
+    if (level == SOL_SOCKET && option == SO_MEMINFO) {
+        memset(value, 0, *size);
+        if (sock->state == SOCK_DATAGRAM && *size > SK_MEMINFO_DROPS * sizeof(uint32_t))
+            ((uint32_t *)value)[SK_MEMINFO_DROPS] = udp_drops(sock);
         return 0;
     }
     if (level == SOL_SOCKET)
@@ -475,7 +584,8 @@ int __wrap_getpeername(int fd, struct sockaddr *address, socklen_t *size)
     struct sim_sock *sock = sock_of(fd);
     if (sock == NULL)
         return -1;
-    if (sock->state != SOCK_OPEN || sock->dead)
+    if ((sock->state != SOCK_OPEN && sock->state != SOCK_DATAGRAM) || sock->dead ||
+        sock->remote_size == 0)
         return answer(-ENOTCONN);
     return give_name(&sock->remote, sock->remote_size, sock->family, address, size);
 }

@@ -9,9 +9,10 @@ _weir_values()
     --spread) echo round-robin least-conns source-hash ;;
     --overload) echo answer reset leave ;;
     --access-format) echo combined common json ;;
+    --tls-min) echo 1.2 1.3 ;;
     --listen) echo http://127.0.0.1:8080 http://:80 unix: ;;
     --features | --loops | --header | --idle | --header-timeout | --body-timeout | \
-        --write-timeout | --max-body | --max-conns | --accept-rate | --memory | --drain | --limit | --interval) ;;
+        --write-timeout | --max-body | --max-conns | --accept-rate | --hsts | --memory | --drain | --limit | --interval) ;;
     --find | --fail-if) echo 'p99<5ms' 'p99>5ms' 'errors>0' 'rps<10k' ;;
     --answer | --beat | --bitrate | --body | --bytes | --connections | --duration | --end | \
         --life | --method | --parallel | --pipeline | --ramp | --rate | --rate-per-conn | \
@@ -27,12 +28,14 @@ _weir_values()
 _weir_options()
 {
     case $1 in
-    serve) echo --listen --backend --features --shape --loops --spread --pin --listing --hidden \
+    serve) echo --listen --backend --features --shape --loops --spread --pin --cert --key \
+        --tls --client-ca --redirect --hsts --tls-min --listing --hidden \
         --symlinks --no-precompressed --header --idle --header-timeout --body-timeout \
         --write-timeout --max-body --max-conns --overload --accept-rate --memory --drain --access-log --access-format --ctl \
         --quiet --verbose --help ;;
     ctl) echo --socket --json --limit --interval --help ;;
     backends) echo --json --features --help ;;
+    cert) echo --out --ca --ca-key --name --days --client --help ;;
     limits | version) echo --json --help ;;
     esac
 }
@@ -47,10 +50,12 @@ _weir_bench_options()
     case $1 in
     http) echo "$load" "$rate" "$result" --method --header --body --body-file --pipeline \
         --weights --close --unix ;;
+    udp) echo "${load/--reset /}" "$rate" "$result" --size --answer --pipeline --plain --parallel \
+        --reverse --bidir --bytes --bitrate ;;
     tcp | unix) echo "$load" "$rate" "$result" --size --answer --pipeline --plain --parallel \
         --reverse --bidir --bytes --bitrate ;;
     conns) echo "$load" "$result" --beat --size --life --prove ;;
-    raw) echo "$load" "$rate" "$result" --request --request-file --end --answer --pipeline \
+    raw) echo "$load" "$rate" "$result" --request --request-file --end --end-file --answer --pipeline \
         --close ;;
     serve) echo --listen --threads --backend --features --quiet --help ;;
     iperf3) echo --server --client --port --bind --version4 --version6 --interval --json --one-off \
@@ -75,11 +80,11 @@ _weir()
     fi
 
     if ((COMP_CWORD == 1)); then
-        choices='serve bench ctl backends limits version help --help --version'
+        choices='serve bench ctl cert backends limits version help --help --version'
     elif [[ $command == bench ]] && ((COMP_CWORD == 2)); then
-        choices='http tcp unix conns raw serve iperf3 compare --help'
+        choices='http tcp udp unix conns raw serve iperf3 compare --help'
     elif [[ $before == --access-log || $before == --ctl || $before == --socket ||
-        ($command == bench && ${COMP_WORDS[2]} != iperf3 && $before =~ ^--(json|json-stream|hgrm|svg|body-file|request-file|unix)$) ]]; then
+        ($command == bench && ${COMP_WORDS[2]} != iperf3 && $before =~ ^--(json|json-stream|hgrm|svg|body-file|request-file|end-file|unix)$) ]]; then
         compopt -o filenames 2>/dev/null || true
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return
@@ -99,6 +104,7 @@ _weir()
         bench)
             case ${COMP_WORDS[2]} in
             tcp | unix) choices='rr crr stream' ;;
+            udp) choices='rr stream' ;;
             http | conns) choices='http://127.0.0.1:8080/' ;;
             compare)
                 compopt -o filenames 2>/dev/null || true
@@ -107,7 +113,7 @@ _weir()
                 ;;
             esac
             ;;
-        help) choices='serve bench ctl backends limits version' ;;
+        help) choices='serve bench ctl cert backends limits version' ;;
         esac
         [[ $before == log-level ]] && choices='error warn info debug off'
     fi

@@ -6,6 +6,8 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "co/loop_co.h"
+#include "co/scope.h"
+#include "co/wait.h"
 
 enum { GENERATION_LAST = (1 << SLAB_GENERATION_BITS) - 1 };
 
@@ -328,26 +330,28 @@ void exchange_abandon(struct exchange *x)
         x->body_error = WEIR_EGONE;
     if (!x->body_told && x->on_body != NULL)
         body_tell_end(x, WEIR_EGONE);
+    if (!x->handler_running && x->waits == WAIT_NONE) {
+        exchange_give(x);
+        return;
+    }
+    const struct co *waiter = x->co; /* perhaps another one, which the handler has spawned */
     if (x->waits != WAIT_NONE)
         exchange_wake(x, WEIR_EGONE);
-    else if (x->handler_running && x->detached)
+    if (x->handler_running && x->detached && x->task != waiter)
         co_tell(x->task, WEIR_EGONE); /* it waits for something else than its client */
-    else if (!x->handler_running)
-        exchange_give(x);
 }
 
-/* Only these handlers see that waits are canceled: those of other servers are not run meanwhile. */
-void exchange_cancel_all(struct http_server *server)
+/* Resumes the handlers of a server that can be, each once. Only they see that waits are canceled:
+ * those of other servers are not run meanwhile. */
+static bool cancel_each(struct http_server *server)
 {
-    enum { ROUNDS = 1 << 20 };
     weir_loop *loop = server->loop;
-    uint64_t until_ns = weir__clock_now_ns() + LIMIT_END_MS * WEIR_MS;
-    for (int i = 0; i < ROUNDS && !list_empty(&server->waiting); i++) {
-        struct exchange *x = weir_container(server->waiting.next, struct exchange, waiting);
-        if (x->handler_running && co_is_firm(x->task)) { /* its worker cannot be called back */
-            if (weir__clock_now_ns() > until_ns)
-                return;
-            co_pump(loop); /* which may end any of them */
+    struct list *link = server->waiting.next;
+    while (link != &server->waiting) {
+        struct exchange *x = weir_container(link, struct exchange, waiting);
+        link = link->next;
+        if (x->handler_running && co_is_firm(x->task)) { /* for a worker, or its own scope */
+            scopes_hasten(x->task);
             continue;
         }
         bool former = loop->coroutines_ending;
@@ -355,8 +359,20 @@ void exchange_cancel_all(struct http_server *server)
         bool resumed = !x->handler_running || co_resume(x->task, WEIR_ECANCELED) >= 0;
         loop->coroutines_ending = former;
         if (!resumed)
-            return;
+            return false;
         exchange_step(x); /* its client is gone: it is over, when its handler is */
+    }
+    return true;
+}
+
+void exchange_cancel_all(struct http_server *server)
+{
+    uint64_t until_ns = weir__clock_now_ns() + LIMIT_END_MS * WEIR_MS;
+    while (cancel_each(server) && !list_empty(&server->waiting)) {
+        if (weir__clock_now_ns() > until_ns)
+            return;
+        co_cancel_loose(server->loop); /* whom firm ones may wait for */
+        co_pump(server->loop);         /* which may end any of them */
     }
 }
 
@@ -375,17 +391,19 @@ int exchange_wait(struct exchange *x, enum exchange_wait what, weir_time deadlin
     weir_loop *loop = x->server->loop;
     if (!exchange_waits_possible(x))
         return WEIR_EMISUSE;
-    if (loop->coroutines_ending)
-        return WEIR_ECANCELED;
+    int value = co_wait_possible();
+    if (value < 0)
+        return value;
     if (deadline <= loop->now_ns)
         return WEIR_ETIMEDOUT;
     if (deadline != WEIR_NEVER)
         weir_timer_start(&x->timer, deadline, wait_over, x);
     x->co = co_current();
     x->waits = (uint8_t)what;
-    int value = (int)co_suspend();
+    value = (int)co_suspend();
     x->waits = WAIT_NONE;
     x->co = NULL;
+    x->woken = false; /* its scope may have been faster: that wake is not the next wait's */
     if (deadline != WEIR_NEVER)
         weir_timer_cancel(&x->timer);
     return value;

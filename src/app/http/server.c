@@ -302,7 +302,8 @@ static bool header_expired(weir_loop *loop, struct conn *c)
 static bool body_expired(weir_loop *loop, struct conn *c, struct exchange *x)
 {
     struct http_conn *h = c->session;
-    if ((conn_flags(c) & (CONN_PAUSED_MARK | CONN_PAUSED_BUDGET | CONN_PAUSED_USER)) != 0) {
+    if ((conn_flags(c) & (CONN_PAUSED_MARK | CONN_PAUSED_USER)) != 0 ||
+        ((conn_flags(c) & CONN_PAUSED_BUDGET) != 0 && conn_unsent(c))) {
         body_clock_restart(x); /* it is we who do not read */
         return false;
     }

@@ -282,6 +282,15 @@ void iperf_text_interval(struct iperf_test *test, const struct iperf_row *rows);
 void iperf_text_end(struct iperf_test *test);
 void iperf_print(const struct iperf_test *test, const char *text, size_t size);
 
+/* Lines of tests that are over, which wait for one that prints as it goes on: bounded; false: there
+ * is no room for them. */
+struct iperf_later {
+    char *text;
+    size_t size;
+};
+bool iperf_later_add(struct iperf_later *later, const struct iperf_test *test);
+void iperf_later_print(const struct iperf_test *test, struct iperf_later *later);
+
 /* report.c */
 void iperf_report_write(struct iperf_test *test, weir_json_writer *out);
 

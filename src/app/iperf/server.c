@@ -32,7 +32,8 @@ struct iperf_server {
     struct iperf_test *udp_turn; /* its streams are being opened: they are told apart by time */
     unsigned test_count, served;
     uint64_t accepted;
-    bool stopping;
+    struct iperf_later later;
+    bool live, stopping; /* live: a test prints as it goes on, and others wait for its end */
 };
 
 /* A connection: first the cookie, then it is a test's control connection or a stream of it. */
@@ -80,8 +81,12 @@ static void tell(struct iperf_test *test)
     }
     if (test->error != 0)
         iperf_text(test, "weir: bench iperf3: %s\n", test->why);
-    if (!test->live && test->text_size != 0)
+    if (test->live) {
+        test->server->live = false;
+        iperf_later_print(test, &test->server->later);
+    } else if (!test->server->live || !iperf_later_add(&test->server->later, test)) {
         iperf_print(test, test->text, test->text_size);
+    }
 }
 
 /* Takes the test out of the server; what still refers to it goes by itself. */
@@ -230,6 +235,7 @@ static void take_params(struct iperf_test *test, const char *body, uint32_t size
     }
     iperf_socket_facts(test);
     test->live = test->server->test_count == 1;
+    test->server->live |= test->live;
     if (!test->options->json &&
         weir_address_format(&test->peer_address, address, sizeof address) > 0)
         iperf_text(test, "Accepted connection from %s\n",

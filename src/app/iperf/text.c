@@ -51,6 +51,27 @@ void iperf_text(struct iperf_test *test, const char *format, ...)
         iperf_print(test, line, length);
 }
 
+bool iperf_later_add(struct iperf_later *later, const struct iperf_test *test)
+{
+    size_t size = later->size + test->text_size;
+    char *text = size <= IPERF_OUTPUT_BYTES_MAX ? weir__realloc(later->text, size + 1) : NULL;
+    if (text == NULL)
+        return false;
+    if (test->text_size != 0)
+        memcpy(text + later->size, test->text, test->text_size);
+    later->text = text;
+    later->size = size;
+    return true;
+}
+
+void iperf_later_print(const struct iperf_test *test, struct iperf_later *later)
+{
+    if (later->size != 0)
+        iperf_print(test, later->text, later->size);
+    weir__free(later->text);
+    *later = (struct iperf_later){NULL, 0};
+}
+
 /* Three digits and a unit: "1.25 GBytes" counts in 1024s, "9.41 Gbits/sec" in 1000s. */
 static void with_unit(double value, double step, const char *what, char out[24])
 {

@@ -1,6 +1,6 @@
 /* The load looks at itself: when it was the bottleneck, its figures tell nothing about the server.
  */
-#include "app/load/load.h"
+#include "app/load/dgram.h"
 
 #include <fcntl.h>
 #include <stdarg.h>
@@ -12,9 +12,11 @@
 #include "base/clock.h"
 
 /* Above these shares the figures are the generator's. */
-#define BUSY_SHARE     0.95 /* of a loop's time on its CPU */
-#define RUNQUEUE_SHARE 0.10 /* of a loop's time ready and without a CPU */
-#define LATE_SHARE     0.01 /* of requests sent late by our fault */
+#define BUSY_SHARE     0.95  /* of a loop's time on its CPU */
+#define RUNQUEUE_SHARE 0.10  /* of a loop's time ready and without a CPU */
+#define LATE_SHARE     0.01  /* of requests sent late by our fault */
+#define BEHIND_SHARE   0.03  /* of a bit rate that was asked for and not reached */
+#define DROPPED_SHARE  0.001 /* of datagrams that came and found our buffer full */
 
 /* The second number of schedstat: nanoseconds that this thread was ready and waited for a CPU
  * (Documentation/scheduler/sched-stats.rst). 0 where the kernel does not tell. */
@@ -67,7 +69,11 @@ static void check_loops(const struct load *load, struct load_result *result)
         busiest = busy > busiest ? busy : busiest;
         waiting = queued > waiting ? queued : waiting;
     }
-    if (busiest > BUSY_SHARE)
+    /* Datagrams without a rate leave as fast as we can send: that is what was asked for. */
+    const weir_load_options *options = &load->options;
+    bool flood = options->kind == WEIR_LOAD_DGRAM_STREAM && options->way == WEIR_LOAD_UP &&
+                 options->stream_rate == 0;
+    if (busiest > BUSY_SHARE && !flood)
         add(result,
             "the generator used its whole CPU (%.0f %%): give it more threads (-t), or fewer "
             "requests",
@@ -79,10 +85,33 @@ static void check_loops(const struct load *load, struct load_result *result)
             waiting * 100);
 }
 
+/* Loss that is ours must not pass for the network's. */
+static void check_dgrams(const struct load *load, struct load_result *result)
+{
+    const weir_load_options *options = &load->options;
+    const weir_load_counts *counts = &result->told.counts;
+    double came = (double)(counts->received_datagrams + counts->dropped);
+    if ((double)counts->dropped > DROPPED_SHARE * came)
+        add(result,
+            "%llu datagrams were lost here, because a receive buffer was full: fewer of them, more "
+            "threads (-t), or a larger net.core.rmem_default",
+            (unsigned long long)counts->dropped);
+    /* A unix peer that is slow makes its senders wait, a UDP peer does not. */
+    double asked = (double)options->stream_rate * options->conns;
+    double sent = (double)result->told.up.sent_bytes_s;
+    if (options->way != WEIR_LOAD_DOWN && result->told.wire_bytes != 0 && asked > 0 && sent > 0 &&
+        result->told.up.silent == 0 && sent < (1 - BEHIND_SHARE) * asked)
+        add(result,
+            "%.1f %% less was sent than the bit rate asks for: the generator is too slow for it",
+            100 * (1 - sent / asked));
+}
+
 void load_check(const struct load *load, struct load_result *result)
 {
     const weir_load_counts *counts = &result->told.counts;
     check_loops(load, result);
+    if (load_is_dgram(&load->options))
+        check_dgrams(load, result);
     if ((double)counts->late > LATE_SHARE * (double)counts->sent)
         add(result,
             "%.1f %% of the requests left more than 1 ms late though a connection was free: the "

@@ -1,5 +1,5 @@
 /* One connection of a load: opened, sending, answered, ended, opened again. */
-#include "app/load/load.h"
+#include "app/load/dgram.h"
 
 #include <errno.h>
 #include <string.h>
@@ -40,6 +40,10 @@ void load_conn_send(struct load_conn *conn, uint32_t count, uint64_t due_ns, uin
     uint32_t from = group->offsets[conn->sending];
     uint32_t size = group->offsets[conn->sending + count] - from;
 
+    if (conn->loop->dgrams != NULL) {
+        load_dgram_send(conn, count, due_ns, now_ns);
+        return;
+    }
     note_sent(conn, count, due_ns, now_ns);
     conn->sending = (conn->sending + count) % group->cycle;
     conn->loop->counts.sent_bytes += size;
@@ -70,6 +74,8 @@ void load_conn_begin(struct load_conn *conn, uint64_t now_ns)
         load_pace_free(conn, now_ns);
     else if (options->kind == WEIR_LOAD_STREAM)
         load_stream_begin(conn, now_ns);
+    else if (options->kind == WEIR_LOAD_DGRAM_STREAM)
+        load_dgram_stream_begin(conn, now_ns);
     else if (!options->hold)
         fill(conn, now_ns);
 }
@@ -77,6 +83,21 @@ void load_conn_begin(struct load_conn *conn, uint64_t now_ns)
 /* ---- answers ---- */
 
 static void opened(struct load_conn *conn);
+
+void load_note_answer(struct load_loop *loop, uint64_t due_ns, uint64_t sent_ns, uint64_t now_ns)
+{
+    if (!load_is_open_loop(&loop->load->options)) {
+        if (loop->phase != WEIR_LOAD_ENDING)
+            histogram_add(&loop->now->service, now_ns - sent_ns);
+        return;
+    }
+    /* What was due before the measured time began is not part of it; what was due in it is, also
+     * when its answer comes behind the end. */
+    if (due_ns >= loop->measure_ns && (loop->end_ns == 0 || due_ns < loop->end_ns)) {
+        histogram_add(&loop->now->service, now_ns - sent_ns);
+        histogram_add(&loop->now->response, now_ns - due_ns);
+    }
+}
 
 void load_conn_answered(struct load_conn *conn, uint64_t now_ns)
 {
@@ -91,17 +112,7 @@ void load_conn_answered(struct load_conn *conn, uint64_t now_ns)
     loop->counts.requests++;
     if (conn->greeting)
         opened(conn);
-    if (!load_is_open_loop(&loop->load->options)) {
-        if (loop->phase != WEIR_LOAD_ENDING)
-            histogram_add(&loop->now->service, now_ns - slot.sent_ns);
-        return;
-    }
-    /* What was due before the measured time began is not part of it; what was due in it is, also
-     * when its answer comes behind the end. */
-    if (slot.due_ns >= loop->measure_ns && (loop->end_ns == 0 || slot.due_ns < loop->end_ns)) {
-        histogram_add(&loop->now->service, now_ns - slot.sent_ns);
-        histogram_add(&loop->now->response, now_ns - slot.due_ns);
-    }
+    load_note_answer(loop, slot.due_ns, slot.sent_ns, now_ns);
 }
 
 static void on_data(weir_conn handle, weir_view view, void *session)
@@ -207,8 +218,10 @@ void load_conn_connect(struct load_conn *conn)
     loop->connecting++;
     loop->alive++;
     weir_address source;
-    int result = weir_connect_from(&conn->conn, conn->group->url, load_source_of(conn, &source),
-                                   &loop->service, conn);
+    int result = loop->dgrams != NULL
+                     ? load_dgram_connect(conn)
+                     : weir_connect_from(&conn->conn, conn->group->url,
+                                         load_source_of(conn, &source), &loop->service, conn);
     conn->turns++;
     if (result == 0)
         return;

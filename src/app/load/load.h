@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include <weir/load.h>
+#include <weir/load_datagram.h>
 #include <weir/weir.h>
 
 #include "base/histogram.h"
@@ -21,13 +22,15 @@ enum {
     LOAD_CONNECTING_MAX = 256,  /* of a loop, at the same time; the same for other windows */
     LOAD_CONNECTING_ALL = 4096, /* of all loops: as many as a listener's queue may hold */
     LOAD_CONNECTING_LEAST = 16,
-    LOAD_INTERVALS_MAX = 86400, /* that a result keeps */
-    LOAD_TCP_SAMPLES = 64,      /* of a loop */
-    LOAD_MARKER_MAX = 255       /* bytes of raw_end */
+    LOAD_INTERVALS_MAX = 86400,    /* that a result keeps */
+    LOAD_TCP_SAMPLES = 64,         /* of a loop */
+    LOAD_MARKER_MAX = 255,         /* bytes of raw_end */
+    LOAD_DGRAM_STREAM_BYTES = 1400 /* fits an Ethernet frame with IPv6, and a tunnel's head */
 };
-#define LOAD_BYTES_MAX   (1ull << 30) /* of all requests as they are laid out */
-#define LOAD_DURATION_NS (10 * WEIR_S)
-#define LOAD_TIMEOUT_NS  (10 * WEIR_S)
+#define LOAD_BYTES_MAX        (1ull << 30) /* of all requests as they are laid out */
+#define LOAD_DURATION_NS      (10 * WEIR_S)
+#define LOAD_TIMEOUT_NS       (10 * WEIR_S)
+#define LOAD_DGRAM_TIMEOUT_NS WEIR_S
 
 /* ---- what is sent where (plan.c, request.c) ---- */
 
@@ -55,6 +58,12 @@ struct load_why {
 
 struct load;
 struct load_conn;
+struct load_dgram; /* dgram.h */
+struct load_dgram_loop;
+
+/* options.c */
+void load_options_default(weir_load_options *options);
+int load_options_check(const weir_load_options *options, const struct load_why *why);
 
 int load_plan_make(struct load *load, const struct load_why *why);
 void load_plan_free(struct load *load);
@@ -185,6 +194,7 @@ struct load_loop {
     uint64_t open_at_end;
     enum load_error connect_error; /* the last one */
     uint64_t server_bytes, server_ns;
+    struct load_dgram_loop *dgrams; /* NULL: it has connections */
 
     weir_timer edge, pace, interval, scan, ramp, grace;
     weir_task start_task, go_task, stop_task;
@@ -219,6 +229,17 @@ struct load_result {
     unsigned interval_room;
 };
 
+static inline bool load_is_dgram(const weir_load_options *options)
+{
+    return options->kind == WEIR_LOAD_DGRAM_RR || options->kind == WEIR_LOAD_DGRAM_STREAM;
+}
+
+/* Of bytes, and not of requests. */
+static inline bool load_is_stream(const weir_load_options *options)
+{
+    return options->kind == WEIR_LOAD_STREAM || options->kind == WEIR_LOAD_DGRAM_STREAM;
+}
+
 static inline bool load_is_open_loop(const weir_load_options *options)
 {
     return options->rate > 0 || options->rate_per_conn > 0;
@@ -247,6 +268,8 @@ void load_conn_begin(struct load_conn *conn, uint64_t now_ns);
 /* An answer is there. */
 void load_conn_answered(struct load_conn *conn, uint64_t now_ns);
 void load_count_error(struct load_loop *loop, enum load_error error, uint64_t times);
+/* Records the times of a request that was answered. */
+void load_note_answer(struct load_loop *loop, uint64_t due_ns, uint64_t sent_ns, uint64_t now_ns);
 extern const weir_service load_service;
 
 /* stream.c */

@@ -1,5 +1,5 @@
 /* A loop of a load, from opening its connections to its end. On its own thread. */
-#include "app/load/load.h"
+#include "app/load/dgram.h"
 
 #include <string.h>
 
@@ -69,6 +69,10 @@ static void look_at(struct load_conn *conn, uint64_t now_ns)
 {
     struct load_loop *loop = conn->loop;
     const weir_load_options *options = &loop->load->options;
+    if (loop->dgrams != NULL) {
+        load_dgram_look(conn, now_ns);
+        return;
+    }
     if (conn->state == LOAD_LEAVING && conn->error == LOAD_ERROR_none &&
         now_ns - conn->open_ns > options->timeout_ns) {
         weir_abort(conn->conn); /* the server announced the end, and does not end */
@@ -189,6 +193,8 @@ static void measure(struct load_loop *loop)
     histogram_clear(&loop->total->service);
     histogram_clear(&loop->total->response);
     loop->base = loop->counts;
+    if (loop->dgrams != NULL)
+        load_dgrams_measure(loop);
     load_mark_take(loop, &loop->begun);
     loop->measure_ns = weir__clock_now_ns();
     if (loop->load->options.duration_ns != WEIR_NEVER)
@@ -279,7 +285,10 @@ static void loop_end(struct load_loop *loop)
     if (loop->start_ns != 0 && load_is_open_loop(&loop->load->options))
         load_pace_missed(loop, loop->end_ns);
     loop->final.missed = loop->counts.missed;
-    take_samples(loop);
+    if (loop->dgrams != NULL)
+        load_dgrams_end(loop);
+    else
+        take_samples(loop);
 }
 
 static void on_grace(weir_timer *timer, void *arg)
@@ -292,7 +301,8 @@ static bool stream_finish(struct load_loop *loop)
 {
     bool wait = false;
     for (uint32_t i = 0; i < loop->conn_count; i++)
-        wait |= load_stream_finish(&loop->conns[i]);
+        wait |= loop->dgrams != NULL ? load_dgram_stream_finish(&loop->conns[i])
+                                     : load_stream_finish(&loop->conns[i]);
     return wait;
 }
 
@@ -303,7 +313,8 @@ static void loop_finish(struct load_loop *loop)
     if (loop->phase == WEIR_LOAD_ENDING)
         return;
     loop_end(loop);
-    if (loop->load->options.kind == WEIR_LOAD_STREAM && !loop->load->stopped &&
+    /* Without the server's word nothing is known of datagrams: also when there is no time left. */
+    if (load_is_stream(&loop->load->options) && (!loop->load->stopped || loop->dgrams != NULL) &&
         stream_finish(loop)) {
         grace_ns = GRACE_NS;
     } else if (!load_is_open_loop(&loop->load->options) || loop->in_flight == 0 ||
@@ -323,6 +334,10 @@ static void on_end(weir_timer *timer, void *arg)
 /* What was never answered has waited at least until now. */
 static void count_unfinished(struct load_loop *loop, uint64_t now_ns)
 {
+    for (uint32_t i = 0; i < loop->conn_count && loop->dgrams != NULL; i++)
+        load_dgram_unfinished(&loop->conns[i], now_ns);
+    if (loop->dgrams != NULL)
+        return;
     loop->final.unfinished += loop->in_flight;
     if (!load_is_open_loop(&loop->load->options))
         return;
@@ -367,7 +382,9 @@ static void leave_on(struct load_loop *loop)
             continue;
         conn->ended_by_us = true;
         loop->leaving++;
-        if (reset || conn->in_flight != 0 || conn->state == LOAD_CONNECTING)
+        if (loop->dgrams != NULL)
+            load_dgram_leave(conn);
+        else if (reset || conn->in_flight != 0 || conn->state == LOAD_CONNECTING)
             weir_abort(conn->conn);
         else
             weir_close(conn->conn);
@@ -404,7 +421,7 @@ void load_loop_check(struct load_loop *loop)
         prove(loop);
     if (loop->in_flight != 0)
         return;
-    if (loop->load->options.kind == WEIR_LOAD_STREAM) {
+    if (load_is_stream(&loop->load->options)) {
         if (loop->alive == 0 && loop->phase == WEIR_LOAD_ENDING)
             loop_quit(loop);
         else if (loop->alive == 0 && loop->running)

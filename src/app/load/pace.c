@@ -114,8 +114,10 @@ void load_pace(struct load_loop *loop, uint64_t now_ns)
             return; /* the next answer brings us back */
         count_late(loop, loop->due_ns, free_ns, now_ns);
         send_due(conn, loop->due_ns, now_ns);
-        if (!conn->lined_up && is_free(conn))
+        if (!conn->lined_up && is_free(conn)) {
             conn_push(conn, now_ns);
+            loop->free_since_ns = free_ns; /* the line was never empty but for us */
+        }
         due_next(loop);
     }
     if (!loop->running || loop->quota == 0 || loop->armed_ns == loop->due_ns)

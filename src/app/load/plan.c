@@ -54,10 +54,10 @@ static bool answers(const struct addrinfo *address)
 }
 
 /* Looks up "host" or "host:port" and makes an address of the answer. */
-static int resolve(const char *url, struct http_text host, const char *port, weir_address *out,
-                   const struct load_why *why)
+static int resolve(const char *url, struct http_text host, const char *port, bool udp,
+                   weir_address *out, const struct load_why *why)
 {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found = NULL;
+    struct addrinfo hints = {.ai_socktype = udp ? SOCK_DGRAM : SOCK_STREAM}, *found = NULL;
     char name[256], digits[8];
     const char *colon = memrchr(host.at, ':', host.length);
     uint64_t number;
@@ -79,11 +79,15 @@ static int resolve(const char *url, struct http_text host, const char *port, wei
         return load_fail(why, WEIR_EADDRESS, "%s: cannot look up %s: %s", url, name,
                          gai_strerror(code));
     const struct addrinfo *take = found;
-    while (found->ai_next != NULL && take != NULL && !answers(take))
+    /* Of datagrams nobody can tell without a word to the program there. localhost is 127.0.0.1, as
+     * in weir_dgram_open. */
+    while (udp && take != NULL && strcmp(name, "localhost") == 0 && take->ai_family != AF_INET)
+        take = take->ai_next;
+    while (!udp && found->ai_next != NULL && take != NULL && !answers(take))
         take = take->ai_next;
     take = take != NULL ? take : found;
-    int result =
-        weir_address_from_sockaddr(take->ai_addr, take->ai_addrlen, WEIR_TRANSPORT_TCP, out);
+    int result = weir_address_from_sockaddr(take->ai_addr, take->ai_addrlen,
+                                            udp ? WEIR_TRANSPORT_UDP : WEIR_TRANSPORT_TCP, out);
     freeaddrinfo(found);
     return result < 0 ? load_fail(why, result, "%s: %s", url, weir_error_text(result)) : 0;
 }
@@ -102,7 +106,8 @@ static int read_url(const weir_load_options *options, const char *url, struct lo
                     const struct load_why *why)
 {
     struct weir_address_error error;
-    bool http = options->kind == WEIR_LOAD_HTTP;
+    bool http = options->kind == WEIR_LOAD_HTTP, dgram = load_is_dgram(options);
+    bool local = strncmp(url, "unix", 4) == 0; /* no host to look up */
     int result = weir_address_parse(url, &out->address, &error);
 
     split(url, out);
@@ -114,7 +119,9 @@ static int read_url(const weir_load_options *options, const char *url, struct lo
         out->target = (struct http_text){"/", 1};
     } else if (http && strncmp(url, "http://", 7) != 0) {
         return load_fail(why, WEIR_EADDRESS, "%s: not http://HOST[:PORT][/PATH]", url);
-    } else if (!http && strncmp(url, "unix:", 5) != 0 && strncmp(url, "tcp://", 6) != 0) {
+    } else if (dgram && strncmp(url, "unix-dgram:", 11) != 0 && strncmp(url, "udp://", 6) != 0) {
+        return load_fail(why, WEIR_EADDRESS, "%s: not udp://HOST:PORT or unix-dgram:/PATH", url);
+    } else if (!http && !dgram && strncmp(url, "unix:", 5) != 0 && strncmp(url, "tcp://", 6) != 0) {
         return load_fail(why, WEIR_EADDRESS, "%s: not tcp://HOST:PORT or unix:/PATH", url);
     }
     if (http && out->target.length != 0 && out->target.at[0] == '?')
@@ -127,9 +134,9 @@ static int read_url(const weir_load_options *options, const char *url, struct lo
     }
     if (result == 0 && !(out->address.flags & (WEIR_ADDRESS_LOCALHOST | WEIR_ADDRESS_ANY)))
         return 0;
-    if (result < 0 && (strncmp(url, "unix:", 5) == 0 || (http && out->host.length == 0)))
+    if (result < 0 && (local || (http && out->host.length == 0)))
         return load_fail(why, WEIR_EADDRESS, "%s: %s", url, error.message);
-    return resolve(url, out->host, http ? "80" : NULL, &out->address, why);
+    return resolve(url, out->host, http ? "80" : NULL, dgram, &out->address, why);
 }
 
 /* ---- requests in their order ---- */

@@ -1,8 +1,7 @@
 /* A load from its options to its result: the caller's thread starts loops, watches and sums up. */
-#include "app/load/load.h"
+#include "app/load/dgram.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,79 +17,6 @@ static atomic_bool stopping;
 void weir_load_stop(void)
 {
     atomic_store(&stopping, true);
-}
-
-/* ---- options ---- */
-
-static unsigned cpus(void)
-{
-    cpu_set_t set;
-    int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    return count > 0 ? (unsigned)count : 1;
-}
-
-static void defaults(weir_load_options *o)
-{
-    if (o->conns == 0)
-        o->conns = o->kind == WEIR_LOAD_STREAM ? 1 : 64;
-    if (o->loops == 0)
-        o->loops = cpus() > 1 ? cpus() / 2 : 1;
-    if (o->loops > o->conns)
-        o->loops = o->conns;
-    if (o->pipeline == 0)
-        o->pipeline = 1;
-    if (o->duration_ns == 0)
-        o->duration_ns = o->requests != 0 ? WEIR_NEVER : LOAD_DURATION_NS;
-    if (o->timeout_ns == 0)
-        o->timeout_ns = LOAD_TIMEOUT_NS;
-    if (o->interval_ns == 0)
-        o->interval_ns = WEIR_S;
-    if (o->request_bytes == 0)
-        o->request_bytes = o->kind == WEIR_LOAD_STREAM ? 256 << 10 : 64;
-    if (o->answer_bytes == 0)
-        o->answer_bytes = o->kind == WEIR_LOAD_RAW ? UINT64_MAX : o->request_bytes;
-    if (o->loop.sharers == 0)
-        o->loop.sharers = (o->loops + cpus() - 1) / cpus();
-}
-
-static int check(const weir_load_options *o, const struct load_why *why)
-{
-    if (o->conns > LOAD_CONNS_MAX)
-        return load_fail(why, WEIR_EINVALID, "at most %d connections", LOAD_CONNS_MAX);
-    if (o->loops > LOAD_LOOPS_MAX)
-        return load_fail(why, WEIR_EINVALID, "at most %d threads", LOAD_LOOPS_MAX);
-    if (o->pipeline > LOAD_PIPELINE_MAX)
-        return load_fail(why, WEIR_EINVALID, "at most %d requests in a pipeline",
-                         LOAD_PIPELINE_MAX);
-    if (o->close && o->pipeline > 1)
-        return load_fail(why, WEIR_EINVALID,
-                         "a connection for each request leaves nothing to pipeline: choose one");
-    if (o->close && o->rate_per_conn > 0)
-        return load_fail(why, WEIR_EINVALID,
-                         "a connection for each request has no rate of its own: use a rate in all");
-    if (o->rate > 0 && o->rate_per_conn > 0)
-        return load_fail(why, WEIR_EINVALID, "a rate in all, or for each connection: choose one");
-    if (!(o->rate >= 0 && o->rate <= 1e9 && o->rate_per_conn >= 0 && o->rate_per_conn <= 1e9))
-        return load_fail(why, WEIR_EINVALID, "a rate must be from above 0 to 1000000000 a second");
-    if (o->kind == WEIR_LOAD_RAW && o->body.size == 0)
-        return load_fail(why, WEIR_EINVALID, "there are no bytes to send");
-    if (o->kind == WEIR_LOAD_RAW && o->raw_end.size > LOAD_MARKER_MAX)
-        return load_fail(why, WEIR_EINVALID, "the end marker is longer than %d bytes",
-                         LOAD_MARKER_MAX);
-    if (o->kind == WEIR_LOAD_STREAM && (load_is_open_loop(o) || o->close || o->requests != 0))
-        return load_fail(why, WEIR_EINVALID, "a stream has bytes, and no requests");
-    if (o->request_bytes > 1u << 30 || (o->answer_bytes > 1ull << 40 && o->kind == WEIR_LOAD_RR))
-        return load_fail(why, WEIR_EINVALID, "requests of at most 1 GiB, answers of at most 1 TiB");
-    if (o->plain && o->kind == WEIR_LOAD_RR && o->answer_bytes != o->request_bytes)
-        return load_fail(why, WEIR_EINVALID,
-                         "an echo server answers with what it got: only weir bench serve has "
-                         "answers of another size");
-    if (o->prove && (!o->hold || load_is_open_loop(o) || o->kind == WEIR_LOAD_STREAM))
-        return load_fail(why, WEIR_EINVALID,
-                         "only connections that are held, and ask for nothing else, are proven");
-    if (o->interval_ns < 10 * WEIR_MS)
-        return load_fail(why, WEIR_EINVALID, "an interval is at least 10ms");
-    return 0;
 }
 
 /* ---- loops ---- */
@@ -176,6 +102,8 @@ static int loop_make(struct load *load, unsigned index, const struct load_why *w
     loop->samples = weir__zalloc(LOAD_TCP_SAMPLES * sizeof *loop->samples);
     if (loop->now == NULL || loop->total == NULL || loop->samples == NULL || !conns_make(loop))
         return load_fail(why, WEIR_ENOMEM, "out of memory for %u connections", loop->conn_count);
+    if (load_is_dgram(&load->options) && !load_dgrams_make(loop))
+        return load_fail(why, WEIR_ENOMEM, "out of memory for %u sockets", loop->conn_count);
     times_begin(loop->now);
     times_begin(loop->total);
     histogram_clear(&loop->shared.times);
@@ -196,6 +124,7 @@ static void loop_free(struct load_loop *loop)
         return;
     if (!loop->has_thread)
         weir_loop_free(loop->loop);
+    load_dgrams_free(loop);
     weir__pages_free(loop->conns, loop->conns_bytes);
     weir__pages_free(loop->slots, loop->slots_bytes);
     weir__pages_free(loop->now, sizeof *loop->now);
@@ -305,6 +234,12 @@ static int nobody_there(struct load *load, const struct load_why *why)
     };
     enum load_error error = load->loops[0]->shared.connect_error;
     const char *shown = load->groups[0].url;
+    if (error == LOAD_ERROR_connect_timeout && load_is_dgram(&load->options))
+        return load_fail(why, -ETIMEDOUT,
+                         "%s does not answer: %s; or a firewall drops it, or the host is down",
+                         shown,
+                         load_dgram_says_begin(&load->options) ? "it is not weir bench serve"
+                                                               : "it is no echo server");
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (table[i].error == error)
             return load_fail(why, table[i].code, "cannot connect to %s: %s", shown, table[i].text);
@@ -485,7 +420,10 @@ static void sum_up(struct load *load, struct load_result *result)
     load_times_of(&result->times.service, &told->service);
     load_times_of(&result->times.response, &told->response);
     load_times_of(&result->times.connect, &told->connect);
-    sum_tcp(load, &told->tcp);
+    if (load_is_dgram(&load->options))
+        load_dgram_sum(load, told);
+    else
+        sum_tcp(load, &told->tcp);
     load_check(load, result);
     told->loop_rows = result->rows;
     told->intervals = result->intervals;
@@ -564,14 +502,14 @@ int weir__load_run(const weir_load_options *options, size_t size, weir_load_resu
         return load_fail(&reason, WEIR_ENOMEM, "out of memory");
     atomic_store(&stopping, false);
     memcpy(&load->options, options, size < sizeof load->options ? size : sizeof load->options);
-    defaults(&load->options);
+    load_options_default(&load->options);
     load->loop_count = load->options.loops;
     pthread_mutex_init(&load->mutex, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&load->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    int code = check(&load->options, &reason);
+    int code = load_options_check(&load->options, &reason);
     load->loops = code == 0 ? weir__zalloc(load->loop_count * sizeof(struct load_loop *)) : NULL;
     load->window = weir__pages_alloc(sizeof *load->window);
     if (code == 0 && (load->loops == NULL || load->window == NULL))

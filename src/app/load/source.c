@@ -11,20 +11,21 @@
 
 enum { SOURCES_MAX = 64, RANGE_BITS_MAX = 24 };
 
-static bool read_address(const char *text, weir_address *out)
+static bool read_address(const char *text, enum weir_transport transport, weir_address *out)
 {
     struct sockaddr_in ip4 = {.sin_family = AF_INET};
     struct sockaddr_in6 ip6 = {.sin6_family = AF_INET6};
     if (inet_pton(AF_INET, text, &ip4.sin_addr) == 1)
-        return weir_address_from_sockaddr((const struct sockaddr *)&ip4, sizeof ip4,
-                                          WEIR_TRANSPORT_TCP, out) == 0;
+        return weir_address_from_sockaddr((const struct sockaddr *)&ip4, sizeof ip4, transport,
+                                          out) == 0;
     return inet_pton(AF_INET6, text, &ip6.sin6_addr) == 1 &&
-           weir_address_from_sockaddr((const struct sockaddr *)&ip6, sizeof ip6, WEIR_TRANSPORT_TCP,
-                                      out) == 0;
+           weir_address_from_sockaddr((const struct sockaddr *)&ip6, sizeof ip6, transport, out) ==
+               0;
 }
 
 /* "ADDRESS" or "ADDRESS/BITS"; of a range of IPv4 all but the first and the last. */
-static int read_source(const char *text, struct load_source *out, const struct load_why *why)
+static int read_source(const char *text, enum weir_transport transport, struct load_source *out,
+                       const struct load_why *why)
 {
     char address[64];
     const char *slash = strchr(text, '/');
@@ -33,7 +34,7 @@ static int read_source(const char *text, struct load_source *out, const struct l
 
     *out = (struct load_source){.count = 1};
     snprintf(address, sizeof address, "%.*s", (int)size, text);
-    if (size >= sizeof address || !read_address(address, &out->first))
+    if (size >= sizeof address || !read_address(address, transport, &out->first))
         return load_fail(why, WEIR_EADDRESS, "the source %s is no address of this host", text);
     if (slash == NULL)
         return 0;
@@ -64,7 +65,9 @@ int load_sources_make(struct load *load, const struct load_why *why)
     if (load->sources == NULL)
         return load_fail(why, WEIR_ENOMEM, "out of memory");
     for (unsigned i = 0; i < load->source_count; i++) {
-        int result = read_source(texts[i], &load->sources[i], why);
+        int result = read_source(
+            texts[i], load_is_dgram(&load->options) ? WEIR_TRANSPORT_UDP : WEIR_TRANSPORT_TCP,
+            &load->sources[i], why);
         if (result < 0)
             return result;
         load->source_sum += load->sources[i].count;
@@ -122,7 +125,10 @@ void load_hello(const struct load *load, uint8_t out[WEIR_LOAD_HELLO_BYTES])
     memcpy(out, "WEIRBNC1", 8);
     out[8] = stream ? asks[options->way] : WEIR_LOAD_ASK_ANSWER;
     out[9] = options->close;
-    put(out + 12, 4, options->request_bytes);
+    if (stream && options->way != WEIR_LOAD_UP)
+        put(out + 10, 6, options->stream_rate);
+    else
+        put(out + 12, 4, options->request_bytes);
     put(out + 16, 8, stream ? options->stream_bytes : options->answer_bytes);
     put(out + 24, 8, load->id);
 }

@@ -7,9 +7,9 @@
 const struct option_choice bench_backends[] = {{"auto", 0}, {"uring", 0},  {"epoll", 0},
                                                {"poll", 0}, {"select", 0}, {0}};
 
-static const struct command *const kinds[] = {&bench_http,   &bench_tcp,    &bench_unix,
-                                              &bench_conns,  &bench_raw,    &bench_serve,
-                                              &bench_iperf3, &bench_compare};
+static const struct command *const kinds[] = {&bench_http,  &bench_tcp,    &bench_udp,
+                                              &bench_unix,  &bench_conns,  &bench_raw,
+                                              &bench_serve, &bench_iperf3, &bench_compare};
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
 static void usage(FILE *out)
@@ -22,7 +22,7 @@ static void usage(FILE *out)
     fputs("\nweir bench KIND --help explains each, with examples.\n"
           "\nExamples\n"
           "  weir bench http http://127.0.0.1:8080/\n"
-          "  weir bench serve &   weir bench tcp stream\n"
+          "  weir bench serve &   weir bench tcp stream   weir bench udp rr\n"
           "  weir bench compare before.json after.json\n",
           out);
 }

@@ -29,7 +29,7 @@ struct bench {
     /* the command line, as text where it has forms of its own */
     const char *threads, *conns, *duration, *warmup, *ramp, *timeout, *requests, *rate, *conn_rate;
     const char *interval, *pipeline, *weights, *method, *body, *body_file, *unix_socket;
-    const char *size, *answer, *end_marker, *request_file, *life, *beat, *bytes, *bitrate;
+    const char *size, *answer, *end_marker, *end_file, *life, *beat, *bytes, *bitrate;
     const char *json, *json_stream, *hgrm, *svg, *find, *backend, *features;
     struct option_texts headers, fail_if, sources;
     uint32_t repeat;
@@ -42,7 +42,6 @@ struct bench {
     const char *urls[BENCH_URLS_MAX + 1];
     char url_texts[BENCH_URLS_MAX][300];
     uint32_t weight_list[BENCH_URLS_MAX];
-    char *file; /* the body's bytes */
     struct condition conditions[BENCH_CONDITIONS_MAX];
     unsigned condition_count;
     struct condition goal; /* of --find */
@@ -55,8 +54,21 @@ struct bench {
 
 /* ---- options.c ---- */
 
+static inline bool bench_is_dgram(const struct bench *bench)
+{
+    return bench->load.kind == WEIR_LOAD_DGRAM_RR || bench->load.kind == WEIR_LOAD_DGRAM_STREAM;
+}
+
+/* Of bytes, and not of requests. */
+static inline bool bench_is_stream(const struct bench *bench)
+{
+    return bench->load.kind == WEIR_LOAD_STREAM || bench->load.kind == WEIR_LOAD_DGRAM_STREAM;
+}
+
 /* Makes load options of what was given. An exit code, EX_OK to go on. */
 int bench_options(struct bench *bench, int operands, char **argv);
+/* Reads a file of at most 64 MiB; an exit code. The bytes stay until the program ends. */
+int bench_file(const char *path, weir_view *out);
 /* "64", "10k", "1.5M". False: it is none. */
 bool bench_number(const char *text, double *out);
 /* "10s", "250ms", "10" seconds. */
@@ -66,6 +78,8 @@ bool bench_duration(const char *text, uint64_t *ns);
 
 bool condition_read(const char *text, struct condition *out, char *why, size_t why_size);
 bool condition_holds(const struct condition *condition, const weir_load_result *result);
+/* It allows for some loss. */
+bool condition_is_of_loss(const struct condition *condition);
 /* Its metric's value, written for people. */
 void condition_value(const struct condition *condition, const weir_load_result *result, char *out,
                      size_t size);
@@ -81,6 +95,9 @@ enum weir_load_which bench_which(const weir_load_result *result);
 
 void table_print(const struct bench *bench, const weir_load_result *result);
 void table_runs(const struct bench *bench);
+/* table_dgram.c: what is said of datagrams in place of what is said of connections. */
+void table_dgram_head(const struct bench *bench, const weir_load_result *result);
+void table_dgram_rates(const struct bench *bench, const weir_load_result *result);
 void json_result(weir_json_writer *out, const struct bench *bench, const weir_load_result *result);
 int json_file(const struct bench *bench, const char *path);
 void json_stream(const struct bench *bench, const weir_load_progress *progress);
@@ -93,6 +110,9 @@ void live_show(struct bench *bench, const weir_load_progress *progress);
 void live_end(struct bench *bench);
 
 /* ---- running ---- */
+
+/* tcp.c: bench tcp, udp and unix. */
+int bench_bytes_run(const struct command *self, int argc, char **argv);
 
 /* Runs the load once, several times, or looks for a rate; tells; an exit code. */
 int bench_perform(struct bench *bench);

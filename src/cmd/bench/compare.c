@@ -93,6 +93,9 @@ static const struct row rows[] = {
     {"service p99.9", "service", "p99_9_ns", true, false},
     {"service max", "service", "max_ns", true, false},
     {"errors", "errors", "all", false, false},
+    {"datagrams/s", "datagrams", "arrived_s", false, true},
+    {"lost", "datagrams", "lost", false, false},
+    {"jitter", "datagrams", "jitter_ns", true, false},
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 

@@ -7,12 +7,17 @@
 enum metric {
     METRIC_QUANTILE,
     METRIC_MEAN,
-    METRIC_MAX,
+    METRIC_JITTER,
+    METRIC_MAX, /* the last that is a time */
     METRIC_RATE,
     METRIC_ERRORS,
     METRIC_BAD,
     METRIC_MISSED,
-    METRIC_LATE
+    METRIC_LATE,
+    METRIC_LOST,
+    METRIC_OVERDUE,
+    METRIC_DUPLICATES,
+    METRIC_REORDERED
 };
 
 enum unit { UNIT_TIME, UNIT_RATE, UNIT_COUNT };
@@ -22,10 +27,18 @@ static const struct {
     enum metric metric;
     enum unit unit;
 } table[] = {
-    {"mean", METRIC_MEAN, UNIT_TIME},  {"max", METRIC_MAX, UNIT_TIME},
-    {"rps", METRIC_RATE, UNIT_RATE},   {"errors", METRIC_ERRORS, UNIT_COUNT},
-    {"bad", METRIC_BAD, UNIT_COUNT},   {"missed", METRIC_MISSED, UNIT_COUNT},
+    {"mean", METRIC_MEAN, UNIT_TIME},
+    {"max", METRIC_MAX, UNIT_TIME},
+    {"jitter", METRIC_JITTER, UNIT_TIME},
+    {"rps", METRIC_RATE, UNIT_RATE},
+    {"errors", METRIC_ERRORS, UNIT_COUNT},
+    {"bad", METRIC_BAD, UNIT_COUNT},
+    {"missed", METRIC_MISSED, UNIT_COUNT},
     {"late", METRIC_LATE, UNIT_COUNT},
+    {"lost", METRIC_LOST, UNIT_COUNT},
+    {"overdue", METRIC_OVERDUE, UNIT_COUNT},
+    {"duplicates", METRIC_DUPLICATES, UNIT_COUNT},
+    {"reordered", METRIC_REORDERED, UNIT_COUNT},
 };
 enum { ROWS = sizeof table / sizeof *table };
 
@@ -33,7 +46,8 @@ static int refuse(char *why, size_t size, const char *text)
 {
     snprintf(why, size,
              "\"%s\" is no condition: METRIC<VALUE or METRIC>VALUE, as p99<5ms, p99.9>20ms, "
-             "mean>1ms, max>1s, rps<10k, errors>0, errors>1%%, bad>0 (no 2xx or 3xx), missed>0",
+             "mean>1ms, max>1s, rps<10k, errors>0, errors>1%%, bad>0 (no 2xx or 3xx), missed>0; of "
+             "datagrams lost>0.1%%, jitter>1ms, reordered>0, duplicates>0, overdue>0",
              text);
     return false;
 }
@@ -92,6 +106,20 @@ bool condition_read(const char *text, struct condition *out, char *why, size_t w
     return bench_number(number, &out->value) || refuse(why, why_size, text);
 }
 
+/* The worse of both ways. */
+static uint64_t jitter_of(const weir_load_result *result)
+{
+    return result->up.jitter_ns > result->down.jitter_ns ? result->up.jitter_ns
+                                                         : result->down.jitter_ns;
+}
+
+/* What was sent of what may get lost: requests, or the datagrams of both ways. */
+static double datagrams_of(const weir_load_result *result)
+{
+    uint64_t streamed = result->up.sent + result->down.sent;
+    return (double)(streamed != 0 ? streamed : result->counts.sent);
+}
+
 static double metric_of(const struct condition *condition, const weir_load_result *result)
 {
     const weir_load_counts *counts = &result->counts;
@@ -104,6 +132,8 @@ static double metric_of(const struct condition *condition, const weir_load_resul
         return (double)weir_load_quantile(result, which, condition->quantile);
     case METRIC_MEAN:
         return (double)times->mean;
+    case METRIC_JITTER:
+        return (double)jitter_of(result);
     case METRIC_MAX:
         return (double)times->max;
     case METRIC_RATE:
@@ -120,8 +150,29 @@ static double metric_of(const struct condition *condition, const weir_load_resul
     case METRIC_LATE:
         count = (double)counts->late;
         break;
+    case METRIC_LOST:
+        count = (double)counts->lost;
+        all = datagrams_of(result);
+        break;
+    case METRIC_OVERDUE:
+        count = (double)counts->overdue;
+        all = datagrams_of(result);
+        break;
+    case METRIC_DUPLICATES:
+        count = (double)counts->duplicates;
+        all = datagrams_of(result);
+        break;
+    case METRIC_REORDERED:
+        count = (double)counts->reordered;
+        all = datagrams_of(result);
+        break;
     }
     return condition->percent ? (all > 0 ? 100 * count / all : 0) : count;
+}
+
+bool condition_is_of_loss(const struct condition *condition)
+{
+    return condition->metric == METRIC_LOST;
 }
 
 bool condition_holds(const struct condition *condition, const weir_load_result *result)

@@ -93,6 +93,63 @@ static void tcp_object(weir_json_writer *out, const weir_load_tcp *tcp)
     weir_json_end(out);
 }
 
+static void flow_object(weir_json_writer *out, const char *name, const weir_load_flow *flow)
+{
+    const struct {
+        const char *name;
+        uint64_t value;
+    } rows[] = {
+        {"streams", flow->streams},
+        {"silent", flow->silent},
+        {"sent", flow->sent},
+        {"received", flow->received},
+        {"lost", flow->lost},
+        {"reordered", flow->reordered},
+        {"duplicates", flow->duplicates},
+        {"jitter_ns", flow->jitter_ns},
+        {"jitter_max_ns", flow->jitter_max_ns},
+        {"sent_s", flow->sent_s},
+        {"received_s", flow->received_s},
+        {"sent_bytes_s", flow->sent_bytes_s},
+        {"received_bytes_s", flow->received_bytes_s},
+    };
+    if (flow->streams + flow->silent == 0) {
+        weir_json_text(out, name, NULL);
+        return;
+    }
+    weir_json_object(out, name);
+    for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++)
+        weir_json_number(out, rows[i].name, rows[i].value);
+    weir_json_end(out);
+}
+
+/* The first three numbers are there to be compared: of requests and of streams they are the same
+ * question. */
+static void datagrams_object(weir_json_writer *out, const struct bench *bench,
+                             const weir_load_result *result)
+{
+    const weir_load_flow *up = &result->up, *down = &result->down;
+    if (!bench_is_dgram(bench)) {
+        weir_json_text(out, "datagrams", NULL);
+        return;
+    }
+    uint64_t arrived_s = bench->load.kind == WEIR_LOAD_DGRAM_STREAM
+                             ? up->received_s + down->received_s
+                             : (uint64_t)per_second(result->counts.received_datagrams, result);
+    weir_json_object(out, "datagrams");
+    weir_json_number(out, "arrived_s", arrived_s);
+    weir_json_number(out, "lost", result->counts.lost);
+    weir_json_number(out, "jitter_ns",
+                     up->jitter_ns > down->jitter_ns ? up->jitter_ns : down->jitter_ns);
+    weir_json_number(out, "bytes", result->datagram_bytes);
+    weir_json_number(out, "wire_bytes", result->wire_bytes);
+    weir_json_number(out, "answer_bytes", result->answer_bytes);
+    weir_json_number(out, "answer_wire_bytes", result->answer_wire_bytes);
+    flow_object(out, "up", up);
+    flow_object(out, "down", down);
+    weir_json_end(out);
+}
+
 void json_result(weir_json_writer *out, const struct bench *bench, const weir_load_result *result)
 {
     weir_json_object(out, NULL);
@@ -116,6 +173,7 @@ void json_result(weir_json_writer *out, const struct bench *bench, const weir_lo
     times_object(out, "connect", &result->connect);
     loops_array(out, result);
     tcp_object(out, &result->tcp);
+    datagrams_object(out, bench, result);
     weir_json_array(out, "intervals");
     for (unsigned i = 0; i < result->interval_count; i++) {
         weir_json_object(out, NULL);

@@ -4,7 +4,7 @@
 
 #include "cmd/bench/bench.h"
 
-extern const struct command bench_http, bench_tcp, bench_unix, bench_conns, bench_raw, bench_serve,
-    bench_compare, bench_iperf3;
+extern const struct command bench_http, bench_tcp, bench_udp, bench_unix, bench_conns, bench_raw,
+    bench_serve, bench_compare, bench_iperf3;
 
 #endif

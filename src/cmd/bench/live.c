@@ -51,7 +51,10 @@ void live_show(struct bench *bench, const weir_load_progress *progress)
     struct live *live = bench->live;
     const weir_load_counts *counts = &progress->counts;
     double seconds = (double)(progress->end_ns - progress->begin_ns) / 1e9;
-    double rate = (double)counts->requests / seconds;
+    double rate = (double)(bench->load.kind == WEIR_LOAD_DGRAM_STREAM
+                               ? counts->sent + counts->received_datagrams
+                               : counts->requests) /
+                  seconds;
     uint64_t errors = weir_load_errors(counts);
     char p50[16], p99[16], most[16], bar[RATES * 4], run[16] = "", total[24] = "", size[16];
 
@@ -65,7 +68,11 @@ void live_show(struct bench *bench, const weir_load_progress *progress)
         snprintf(total, sizeof total, "/%.0fs", (double)progress->total_ns / 1e9);
     fprintf(stderr, "%s%s%5.1fs%s  ", live->terminal ? "\r\033[K" : "", run,
             (double)progress->end_ns / 1e9, total);
-    if (bench->load.kind == WEIR_LOAD_STREAM)
+    if (bench->load.kind == WEIR_LOAD_DGRAM_STREAM)
+        fprintf(stderr, "sent %.0f datagrams/s  received %.0f/s  %s/s",
+                (double)counts->sent / seconds, (double)counts->received_datagrams / seconds,
+                show_size((double)(counts->sent_bytes + counts->received_bytes) / seconds, size));
+    else if (bench->load.kind == WEIR_LOAD_STREAM)
         fprintf(stderr, "%s/s",
                 show_size((double)(counts->sent_bytes + counts->received_bytes) / seconds, size));
     else
@@ -75,6 +82,8 @@ void live_show(struct bench *bench, const weir_load_progress *progress)
         fprintf(stderr, "  %llu open", (unsigned long long)progress->open_conns);
     if (errors != 0)
         fprintf(stderr, "  %llu errors", (unsigned long long)errors);
+    if (counts->lost != 0)
+        fprintf(stderr, "  %llu lost", (unsigned long long)counts->lost);
     if (progress->phase == WEIR_LOAD_WARMING)
         fputs("  (warm-up)", stderr);
     if (live->terminal)

@@ -101,7 +101,7 @@ static int take_times(struct bench *bench)
     return code;
 }
 
-static int take_file(struct bench *bench, const char *path)
+int bench_file(const char *path, weir_view *out)
 {
     struct stat facts;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -111,17 +111,19 @@ static int take_file(struct bench *bench, const char *path)
         close(fd);
         return say(EX_NOINPUT, "bench: %s is no file of at most 64 MiB", path);
     }
-    bench->file = malloc((size_t)facts.st_size + 1);
+    char *bytes = malloc((size_t)facts.st_size + 1); /* until the program ends */
     size_t had = 0;
     ssize_t got = 1;
-    while (bench->file != NULL && got > 0 && had < (size_t)facts.st_size) {
-        got = read(fd, bench->file + had, (size_t)facts.st_size - had);
+    while (bytes != NULL && got > 0 && had < (size_t)facts.st_size) {
+        got = read(fd, bytes + had, (size_t)facts.st_size - had);
         had += got > 0 ? (size_t)got : 0;
     }
     close(fd);
-    if (bench->file == NULL || had != (size_t)facts.st_size)
+    if (bytes == NULL || had != (size_t)facts.st_size) {
+        free(bytes);
         return say(EX_IOERR, "bench: cannot read %s", path);
-    bench->load.body = weir_static(bench->file, had);
+    }
+    *out = weir_static(bytes, had);
     return EX_OK;
 }
 
@@ -130,9 +132,9 @@ static int take_body(struct bench *bench)
     if (bench->body != NULL && bench->body_file != NULL)
         return say(EX_USAGE, "bench: --body or --body-file: choose one");
     if (bench->body_file != NULL)
-        return take_file(bench, bench->body_file);
+        return bench_file(bench->body_file, &bench->load.body);
     if (bench->body != NULL && bench->body[0] == '@') /* as curl has it */
-        return take_file(bench, bench->body + 1);
+        return bench_file(bench->body + 1, &bench->load.body);
     if (bench->body != NULL)
         bench->load.body = weir_static(bench->body, strlen(bench->body));
     return EX_OK;
@@ -141,7 +143,8 @@ static int take_body(struct bench *bench)
 /* What people type for an address: 8080, :8080, host:8080, /run/x.sock. */
 static void complete_url(const char *scheme, const char *given, char *out, size_t size)
 {
-    if (strstr(given, "://") != NULL || strncmp(given, "unix:", 5) == 0)
+    if (strstr(given, "://") != NULL || strncmp(given, "unix:", 5) == 0 ||
+        strncmp(given, "unix-dgram:", 11) == 0)
         snprintf(out, size, "%s", given);
     else if (given[0] == '/')
         snprintf(out, size, "unix:%s", given);
@@ -153,7 +156,9 @@ static void complete_url(const char *scheme, const char *given, char *out, size_
 
 static int take_urls(struct bench *bench, int operands, char **argv)
 {
-    const char *scheme = bench->load.kind == WEIR_LOAD_HTTP ? "http://" : "tcp://";
+    const char *scheme = bench->load.kind == WEIR_LOAD_HTTP ? "http://"
+                         : bench_is_dgram(bench)            ? "udp://"
+                                                            : "tcp://";
     if (operands == 0)
         return say(EX_USAGE, "bench %s needs %s to ask (weir bench %s --help)", bench->mode,
                    bench->load.kind == WEIR_LOAD_HTTP ? "a URL" : "an address", bench->mode);

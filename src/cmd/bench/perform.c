@@ -98,6 +98,8 @@ enum { TRIES_MAX = 24 };
 /* Whether a try at a rate fulfils the goal, and the server kept up with the rate. */
 static bool holds(const struct bench *bench, const weir_load_result *result)
 {
+    if (result->counts.lost != 0 && !condition_is_of_loss(&bench->goal))
+        return false;
     return condition_holds(&bench->goal, result) && weir_load_errors(&result->counts) == 0 &&
            per_second(result->counts.requests, result) > 0.97 * result->rate;
 }
@@ -199,6 +201,14 @@ static int tell(struct bench *bench)
     return code;
 }
 
+/* Of streams of datagrams: none arrived at either end. */
+static bool nothing_succeeded(const weir_load_result *result)
+{
+    const weir_load_counts *counts = &result->counts;
+    return counts->requests + result->up.received + result->down.received == 0 &&
+           weir_load_errors(counts) + counts->lost != 0;
+}
+
 static int judge(const struct bench *bench)
 {
     const weir_load_result *result = bench->runs[bench->chosen];
@@ -213,7 +223,7 @@ static int judge(const struct bench *bench)
     }
     if (result->invalid != 0 && bench->strict)
         return say(EX_TEMPFAIL, "bench: the result is INVALID: %s", result->reasons[0]);
-    if (code == EX_OK && result->counts.requests == 0 && weir_load_errors(&result->counts) != 0)
+    if (code == EX_OK && nothing_succeeded(result))
         return say(EX_UNAVAILABLE, "bench: no request succeeded");
     return code;
 }
@@ -243,6 +253,5 @@ int bench_perform(struct bench *bench)
     for (unsigned i = 0; i < bench->run_count; i++)
         weir_load_free(bench->runs[i]);
     free(bench->live);
-    free(bench->file);
     return code;
 }

@@ -13,11 +13,12 @@ static const struct option options[] = {
     BENCH_TEXT('b', "request", "TEXT", body, "what is sent; \\r, \\n, \\t, \\0, \\xHH are bytes"),
     BENCH_TEXT(0, "request-file", "FILE", body_file, "the same from a file, as it is"),
     BENCH_TEXT('e', "end", "TEXT", end_marker, "an answer ends with these bytes"),
+    BENCH_TEXT(0, "end-file", "FILE", end_file, "the same from a file, as it is"),
     BENCH_TEXT(0, "answer", "BYTES", answer, "or it has so many"),
     BENCH_TEXT('p', "pipeline", "NUMBER", pipeline, "requests in flight on each connection; 1"),
     BENCH_HEADING("Connections"),
     BENCH_FLAG(0, "close", close,
-               "a new connection for each request; without --end and --answer the server ends it"),
+               "a new connection for each request; without an end the server ends it"),
     BENCH_CONN_OPTIONS,
     BENCH_RESULT_OPTIONS,
     {0}};
@@ -82,13 +83,18 @@ static int raw_run(const struct command *self, int argc, char **argv)
         code = take_text("request", request, &bench.load.body);
     if (code == EX_OK && bench.end_marker != NULL)
         code = take_text("end", bench.end_marker, &bench.load.raw_end);
+    if (code == EX_OK && bench.end_file != NULL)
+        code = bench_file(bench.end_file, &bench.load.raw_end);
+    if (code == EX_OK && bench.end_file != NULL && bench.load.raw_end.size == 0)
+        return say(EX_USAGE, "bench: --end-file %s: it is empty", bench.end_file);
+    unsigned ends = (bench.end_marker != NULL) + (bench.end_file != NULL) + (bench.answer != NULL);
     if (code == EX_OK && bench.answer != NULL &&
         (weir_size_parse(bench.answer, &bench.load.answer_bytes, NULL, 0) < 0 ||
          bench.load.answer_bytes == 0))
         return say(EX_USAGE, "bench: --answer %s: at least 1 byte", bench.answer);
-    if (code == EX_OK && bench.end_marker != NULL && bench.answer != NULL)
-        return say(EX_USAGE, "bench: --end or --answer: choose one");
-    if (code == EX_OK && bench.end_marker == NULL && bench.answer == NULL && !bench.close)
+    if (code == EX_OK && ends > 1)
+        return say(EX_USAGE, "bench: --end, --end-file or --answer: choose one");
+    if (code == EX_OK && ends == 0 && !bench.close)
         return say(EX_USAGE,
                    "bench raw: where does an answer end? --end '\\r\\n', --answer 100, or "
                    "--close when the server ends the connection");

@@ -1,34 +1,25 @@
 /* weir bench serve: the other end of a load. A connection that says nothing of itself gets back
  * what it sends; one that begins with a hello (see weir/load.h) gets what it asks for. */
-#include <inttypes.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <weir/error.h>
+#include <weir/load_datagram.h>
 
 #include "cmd/bench/kinds.h"
+#include "cmd/bench/serve_dgram.h"
+#include "cmd/bench/served.h"
 #include "cmd/bench/tables.h"
 
-enum { PIECE = 256 << 10, LENT_MAX = 2, LOADS_MAX = 256 };
+enum { PIECE = 256 << 10, LENT_MAX = 2 };
 
 static uint8_t piece[PIECE];
-
-/* What is known of a load: the connections with the same number in their hello. */
-struct load_seen {
-    uint64_t id, conns, open, taken_bytes, sent_bytes, answers;
-    weir_time first, last;
-    char peer[WEIR_ADDRESS_TEXT_MAX];
-    int ask;
-};
 
 struct bench_serve {
     struct option_texts listen;
     const char *backend, *features;
     uint32_t loops;
     bool quiet;
-    pthread_mutex_t mutex;
-    struct load_seen seen[LOADS_MAX];
 };
 
 static struct bench_serve serve;
@@ -43,7 +34,7 @@ enum stage {
     STAGE_LAST
 };
 
-/* One connection: 128 bytes. */
+/* One connection. */
 struct client {
     weir_conn conn;
     uint64_t id, answer_bytes, taken_bytes, sent_bytes, answers;
@@ -52,6 +43,9 @@ struct client {
     uint8_t hello[WEIR_LOAD_HELLO_BYTES];
     uint8_t hello_bytes, stage, close, lent;
     bool ended;
+    /* of a stream with a rate */
+    uint64_t rate, start, lent_bytes;
+    weir_timer pace;
 };
 
 static uint64_t get(const uint8_t *from, unsigned bytes)
@@ -68,86 +62,15 @@ static void put(uint8_t *out, uint64_t number)
         out[i] = (uint8_t)(number >> 8 * i);
 }
 
-/* ---- the loads, each with its own result ---- */
-
-static struct load_seen *seen_find(uint64_t id)
-{
-    struct load_seen *free_row = NULL;
-    for (unsigned i = 0; i < LOADS_MAX; i++) {
-        if (serve.seen[i].conns != 0 && serve.seen[i].id == id)
-            return &serve.seen[i];
-        if (serve.seen[i].conns == 0 && free_row == NULL)
-            free_row = &serve.seen[i];
-    }
-    return free_row;
-}
-
-static void seen_begin(struct client *client)
+static void seen(const struct client *client)
 {
     weir_address peer;
-    pthread_mutex_lock(&serve.mutex);
-    struct load_seen *seen = seen_find(client->id);
-    if (seen != NULL && seen->conns == 0) {
-        *seen = (struct load_seen){.id = client->id, .first = weir_now(), .ask = client->stage};
-        if (weir_conn_peer(client->conn, &peer) == 0)
-            weir_address_format(&peer, seen->peer, sizeof seen->peer);
-    }
-    if (seen != NULL) {
-        seen->conns++;
-        seen->open++;
-    }
-    pthread_mutex_unlock(&serve.mutex);
-}
-
-static void seen_print(const struct load_seen *seen)
-{
-    double seconds = (double)(seen->last - seen->first) / 1e9;
-    char taken[16], sent[16];
-    printf("%s  %" PRIu64 " connection%s  %.2f s", seen->peer, seen->conns,
-           seen->conns == 1 ? "" : "s", seconds);
-    if (seen->answers != 0)
-        printf("  %" PRIu64 " answers", seen->answers);
-    printf("  received %s  sent %s", show_size((double)seen->taken_bytes, taken),
-           show_size((double)seen->sent_bytes, sent));
-    if (seen->answers == 0 && seconds > 0)
-        printf("  %.3f Gbit/s", (double)(seen->taken_bytes + seen->sent_bytes) * 8 / seconds / 1e9);
-    putchar('\n');
-    fflush(stdout);
-}
-
-/* A load with a connection for each request comes back in a moment: it is told of when it has been
- * away for a second. */
-static void seen_end(const struct client *client)
-{
-    pthread_mutex_lock(&serve.mutex);
-    struct load_seen *seen = seen_find(client->id);
-    if (seen != NULL && seen->conns != 0) {
-        seen->open--;
-        seen->taken_bytes += client->taken_bytes;
-        seen->sent_bytes += client->sent_bytes;
-        seen->answers += client->answers;
-        seen->last = weir_now();
-    }
-    pthread_mutex_unlock(&serve.mutex);
-}
-
-static void tell_old(weir_time now, bool all)
-{
-    pthread_mutex_lock(&serve.mutex);
-    for (unsigned i = 0; i < LOADS_MAX; i++) {
-        struct load_seen *seen = &serve.seen[i];
-        if (seen->conns == 0 || (!all && (seen->open != 0 || now - seen->last < 300 * WEIR_MS)))
-            continue;
-        if (!serve.quiet)
-            seen_print(seen);
-        seen->conns = 0;
-    }
-    pthread_mutex_unlock(&serve.mutex);
+    served_begin(client->id, weir_conn_peer(client->conn, &peer) == 0 ? &peer : NULL);
 }
 
 static void on_tick(weir_timer *timer, void *arg)
 {
-    tell_old(weir_now(), false);
+    served_tell(weir_now(), false);
     weir_timer_start(timer, weir_after(250 * WEIR_MS), on_tick, NULL);
 }
 
@@ -175,16 +98,42 @@ static void on_taken(const void *data, size_t size, void *arg)
     if (client == NULL)
         return;
     client->lent--;
+    client->lent_bytes -= size;
     client->sent_bytes += size;
     stream(client);
+}
+
+static void on_pace(weir_timer *timer, void *arg)
+{
+    stream(arg);
+}
+
+/* Bytes of the next piece; 0 with a rate: the timer brings us back. */
+static uint64_t next_piece(struct client *client, uint64_t ahead)
+{
+    uint64_t limit = client->answer_bytes, size = PIECE;
+    if (limit != 0 && size > limit - ahead)
+        size = limit - ahead;
+    if (client->rate == 0)
+        return size;
+    /* A piece leaves when its last byte is due: as in the load's own streams. */
+    uint64_t small = client->rate / 100 + 1;
+    size = size < small ? size : small;
+    double after = (double)(ahead + size) / (double)client->rate * (double)WEIR_S;
+    uint64_t due = client->start + (uint64_t)after;
+    if (due <= weir_load_clock_ns())
+        return size;
+    weir_timer_start_precise(&client->pace, due, on_pace, client);
+    return 0;
 }
 
 /* Keeps two pieces on their way until all is sent. */
 static void stream(struct client *client)
 {
     uint64_t limit = client->answer_bytes;
-    while (client->lent < LENT_MAX && (!client->ended || limit != 0)) {
-        uint64_t ahead = client->sent_bytes + (uint64_t)client->lent * PIECE, size = PIECE;
+    while (client->stage != STAGE_LAST && client->lent < LENT_MAX &&
+           (!client->ended || limit != 0)) {
+        uint64_t ahead = client->sent_bytes + client->lent_bytes;
         if (limit != 0 && ahead >= limit) {
             if (client->lent == 0 && client->stage == STAGE_SEND)
                 weir_close(client->conn);
@@ -192,9 +141,11 @@ static void stream(struct client *client)
                 weir_finish(client->conn);
             return;
         }
-        if (limit != 0 && size > limit - ahead)
-            size = limit - ahead;
+        uint64_t size = next_piece(client, ahead);
+        if (size == 0)
+            return;
         client->lent++;
+        client->lent_bytes += size;
         if (weir_send(client->conn,
                       weir_own(piece, size, on_taken, (void *)(uintptr_t)client->conn.id)) < 0) {
             weir_abort(client->conn);
@@ -210,8 +161,10 @@ static void read_hello(struct client *client)
                                      [WEIR_LOAD_ASK_SEND] = STAGE_SEND,
                                      [WEIR_LOAD_ASK_BOTH] = STAGE_BOTH};
     const uint8_t *hello = client->hello;
+    bool sends = hello[8] == WEIR_LOAD_ASK_SEND || hello[8] == WEIR_LOAD_ASK_BOTH;
     client->close = hello[9];
-    client->request_bytes = (uint32_t)get(hello + 12, 4);
+    client->rate = sends ? get(hello + 10, 6) : 0;
+    client->request_bytes = sends ? 1 : (uint32_t)get(hello + 12, 4);
     client->answer_bytes = get(hello + 16, 8);
     client->id = get(hello + 24, 8);
     if (hello[8] == 0 || hello[8] >= sizeof stages || client->request_bytes == 0) {
@@ -220,8 +173,9 @@ static void read_hello(struct client *client)
         return;
     }
     client->stage = stages[hello[8]];
-    seen_begin(client);
-    if (client->stage == STAGE_SEND || client->stage == STAGE_BOTH)
+    seen(client);
+    client->start = weir_load_clock_ns();
+    if (sends)
         stream(client);
 }
 
@@ -301,15 +255,22 @@ static void on_end(weir_conn conn, void *session)
         if (weir_send(conn, weir_bytes(told, sizeof told)) < 0)
             weir_abort(conn);
     }
-    if (client->stage != STAGE_BOTH || client->answer_bytes == 0)
+    if (client->stage != STAGE_BOTH || client->answer_bytes == 0) {
+        client->stage = STAGE_LAST;
+        weir_timer_cancel(&client->pace);
         weir_close(conn);
+    }
 }
 
 static void on_close(weir_conn conn, weir_end end, void *session)
 {
-    const struct client *client = session;
+    struct client *client = session;
+    weir_timer_cancel(&client->pace);
+    const struct served_part part = {.taken_bytes = client->taken_bytes,
+                                     .sent_bytes = client->sent_bytes,
+                                     .answers = client->answers};
     if (client->id != 0)
-        seen_end(client);
+        served_end(client->id, &part);
 }
 
 /* ---- the command ---- */
@@ -319,7 +280,8 @@ static const struct option options[] = {
      .kind = OPTION_TEXTS,
      .value_name = "ADDRESS",
      .offset = offsetof(struct bench_serve, listen),
-     .help = "tcp://HOST:PORT or unix:PATH; tcp://127.0.0.1:5301 without one; repeatable"},
+     .help = "tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or unix-dgram:PATH; tcp and udp on "
+             "127.0.0.1:5301 without one; repeatable"},
     {.name = "threads",
      .letter = 't',
      .kind = OPTION_NUMBER,
@@ -364,8 +326,11 @@ static void on_started(void *user)
 static char *join(void)
 {
     size_t size = 1;
-    if (serve.listen.count == 0)
+    unsigned given = serve.listen.count;
+    if (given == 0) {
         serve.listen.items[serve.listen.count++] = "tcp://127.0.0.1:5301";
+        serve.listen.items[serve.listen.count++] = "udp://127.0.0.1:5301";
+    }
     for (unsigned i = 0; i < serve.listen.count; i++)
         size += strlen(serve.listen.items[i]) + 1;
     char *urls = calloc(1, size);
@@ -387,7 +352,7 @@ static int serve_run(const struct command *self, int argc, char **argv)
         return say(EX_OSERR, "out of memory");
     for (unsigned i = 0; i < PIECE; i++)
         piece[i] = (uint8_t)("weir"[i % 4]);
-    pthread_mutex_init(&serve.mutex, NULL);
+    served_init(serve.quiet);
     weir_service service = {.listen = urls,
                             .conn_size = sizeof(struct client),
                             .on_open = on_open,
@@ -396,27 +361,31 @@ static int serve_run(const struct command *self, int argc, char **argv)
                             .on_close = on_close,
                             .first_byte_ms = WEIR_OFF,
                             .idle_ms = WEIR_OFF,
-                            .write_ms = WEIR_OFF};
+                            .write_ms = WEIR_OFF,
+                            .datagram = &serve_datagrams};
     weir_run_options run = {.shape = serve.loops == 1 ? WEIR_SHAPE_SINGLE : WEIR_SHAPE_THREADS,
                             .loops = serve.loops,
                             .loop = {.backend = serve.backend, .features = serve.features},
                             .on_started = on_started,
                             .drain_ms = 1000};
     code = exit_code_of(weir_run(&service, 1, &run));
-    tell_old(0, true);
+    served_tell(0, true);
     free(urls);
     return code;
 }
 
 const struct command bench_serve = {
     .name = "bench serve",
-    .summary = "the other end of bench tcp, unix and conns",
+    .summary = "the other end of bench tcp, udp, unix and conns",
     .usage = "[OPTIONS]",
     .about = "Answers loads until it is told to stop (Ctrl-C): connections that say nothing of "
              "themselves get back what they send, those of weir bench tcp and unix what they ask "
-             "for. Any number of loads at the same time; each is told of when it is over.",
-    .examples = "  weir bench serve                          on tcp://127.0.0.1:5301\n"
-                "  weir bench serve --listen tcp://:5301 --listen unix:/tmp/bench.sock\n",
+             "for; the same with datagrams. Any number of loads at the same time; each is told of "
+             "when it is over.",
+    .examples =
+        "  weir bench serve                          tcp and udp on 127.0.0.1:5301\n"
+        "  weir bench serve --listen tcp://:5301 --listen udp://:5301\n"
+        "  weir bench serve --listen unix:/tmp/bench.sock --listen unix-dgram:/tmp/d.sock\n",
     .options = options,
     .run = serve_run,
 };

@@ -16,7 +16,9 @@ static void head(const struct bench *bench, const weir_load_result *result)
     bool open = result->rate > 0;
     printf("weir bench %s  %s%s\n", bench->mode, bench->shown,
            bench->load.urls[1] != NULL ? " …" : "");
-    if (bench->load.kind == WEIR_LOAD_STREAM)
+    if (bench_is_dgram(bench))
+        table_dgram_head(bench, result);
+    else if (bench->load.kind == WEIR_LOAD_STREAM)
         printf("%u stream%s %s", result->conns, s_of(result->conns), ways[bench->load.way]);
     else if (bench->load.hold && !open)
         printf("%u connection%s held", result->conns, s_of(result->conns));
@@ -29,7 +31,8 @@ static void head(const struct bench *bench, const weir_load_result *result)
     if (bench->close)
         printf(", a new connection for each request");
     else if (result->pipeline > 1)
-        printf(", %u requests in flight on each", result->pipeline);
+        printf(", %s%u requests in flight on each", open && bench_is_dgram(bench) ? "up to " : "",
+               result->pipeline);
     printf(", %u thread%s (%s), %.2f s%s\n\n", result->loops, s_of(result->loops),
            result->loop_rows[0].backend, (double)result->measured_ns / 1e9,
            result->interrupted ? ", interrupted" : "");
@@ -54,6 +57,10 @@ static void rates(const struct bench *bench, const weir_load_result *result)
 {
     const weir_load_counts *counts = &result->counts;
     char size[16], rate[16];
+    if (bench_is_dgram(bench)) {
+        table_dgram_rates(bench, result);
+        return;
+    }
     if (bench->load.kind == WEIR_LOAD_STREAM) {
         stream_rates(result);
         return;
@@ -176,10 +183,13 @@ static void limits(const struct bench *bench, const weir_load_tcp *tcp)
            tcp->app_limited * 2 > tcp->samples ? ", which is what there was to send" : "");
 }
 
-static void generator(const weir_load_result *result)
+static void generator(const struct bench *bench, const weir_load_result *result)
 {
+    const weir_load_counts *counts = &result->counts;
     uint64_t cpu_ns = 0, queued_ns = 0, slip_ns = 0, calls = 0;
-    double busiest = 0, all = (double)(result->counts.requests != 0 ? result->counts.requests : 1);
+    bool datagrams = bench->load.kind == WEIR_LOAD_DGRAM_STREAM;
+    uint64_t count = datagrams ? counts->sent + counts->received_datagrams : counts->requests;
+    double busiest = 0, all = (double)(count != 0 ? count : 1);
     char slip[16];
     for (unsigned i = 0; i < result->loops; i++) {
         const weir_load_loop *row = &result->loop_rows[i];
@@ -191,14 +201,14 @@ static void generator(const weir_load_result *result)
         slip_ns = row->slip_max_ns > slip_ns ? row->slip_max_ns : slip_ns;
         busiest = busy > busiest ? busy : busiest;
     }
-    printf(
-        "\ngenerator  CPU %.0f %% of its busiest thread, %.2f us and %.2f system calls a request;"
-        "\n           waited %.1f %% of the time for a CPU; timers at most %s late\n",
-        busiest, (double)cpu_ns / 1000 / all, (double)calls / all,
-        result->measured_ns != 0
-            ? 100 * (double)queued_ns / (double)result->measured_ns / result->loops
-            : 0.0,
-        show_time(slip_ns, slip));
+    printf("\ngenerator  CPU %.0f %% of its busiest thread, %.2f us and %.2f system calls a %s;"
+           "\n           waited %.1f %% of the time for a CPU; timers at most %s late\n",
+           busiest, (double)cpu_ns / 1000 / all, (double)calls / all,
+           datagrams ? "datagram" : "request",
+           result->measured_ns != 0
+               ? 100 * (double)queued_ns / (double)result->measured_ns / result->loops
+               : 0.0,
+           show_time(slip_ns, slip));
     if (result->tcp.samples != 0)
         printf("tcp        rtt %" PRIu64 " us (worst %" PRIu64 "), window %" PRIu64
                " segments, %" PRIu64 " segments sent again, over %" PRIu64 " connections\n",
@@ -214,7 +224,7 @@ void table_print(const struct bench *bench, const weir_load_result *result)
     if (result->service.count + result->connect.count != 0)
         times(result);
     schedule(result);
-    generator(result);
+    generator(bench, result);
     limits(bench, &result->tcp);
     for (unsigned i = 0; i < result->invalid; i++)
         printf("%s    %s\n", i == 0 ? "INVALID" : "       ", result->reasons[i]);

@@ -1,10 +1,11 @@
-/* weir bench tcp and weir bench unix: requests and answers of bytes, and streams. */
+/* weir bench tcp, udp and unix: requests and answers of bytes, and streams; what of it is in
+ * datagrams has its own table of options in udp.c. */
 #include <string.h>
+
+#include <weir/load_datagram.h>
 
 #include "cmd/bench/kinds.h"
 #include "cmd/bench/tables.h"
-
-#define DEFAULT_SERVER "tcp://127.0.0.1:5301"
 
 static const struct option options[] = {
     BENCH_LOAD_OPTIONS,
@@ -19,22 +20,23 @@ static const struct option options[] = {
     BENCH_FLAG('r', "reverse", reverse, "the server sends"),
     BENCH_FLAG(0, "bidir", both, "both send"),
     BENCH_TEXT(0, "bytes", "SIZE", bytes, "end after so many bytes on each stream"),
-    BENCH_TEXT(0, "bitrate", "BITS", bitrate, "bits a second on each stream: 100M, 2.5G"),
+    BENCH_TEXT(0, "bitrate", "BITS", bitrate, "bits a second on each stream and way: 100M, 2.5G"),
     BENCH_HEADING("Connections"),
     BENCH_CONN_OPTIONS,
     BENCH_RESULT_OPTIONS,
     {0}};
 
-static int take_size(const char *name, const char *text, uint64_t most, uint64_t *out)
+static int take_size(const char *name, const char *text, uint64_t least, uint64_t most,
+                     uint64_t *out)
 {
     char why[WEIR_UNITS_WHY_MAX];
     if (text == NULL)
         return EX_OK;
     if (weir_size_parse(text, out, why, sizeof why) < 0)
         return say(EX_USAGE, "bench: --%s: %s", name, why);
-    if (*out == 0 || *out > most)
-        return say(EX_USAGE, "bench: --%s %s: from 1 to %llu bytes", name, text,
-                   (unsigned long long)most);
+    if (*out < least || *out > most)
+        return say(EX_USAGE, "bench: --%s %s: from %llu to %llu bytes", name, text,
+                   (unsigned long long)least, (unsigned long long)most);
     return EX_OK;
 }
 
@@ -42,38 +44,45 @@ static int take_sizes(struct bench *bench)
 {
     weir_load_options *load = &bench->load;
     double bits = 0;
-    int code = take_size("size", bench->size, 1u << 30, &load->request_bytes);
+    bool dgram = bench_is_dgram(bench), stream = bench_is_stream(bench);
+    uint64_t least = dgram ? WEIR_LOAD_HEAD_BYTES : 1;
+    int code = take_size("size", bench->size, least, dgram ? WEIR_LOAD_DATAGRAM_MAX : 1u << 30,
+                         &load->request_bytes);
+    if (code == EX_OK && !(dgram && stream))
+        code = take_size("answer", bench->answer, least,
+                         dgram ? WEIR_LOAD_DATAGRAM_MAX : 1ull << 40, &load->answer_bytes);
     if (code == EX_OK)
-        code = take_size("answer", bench->answer, 1ull << 40, &load->answer_bytes);
-    if (code == EX_OK)
-        code = take_size("bytes", bench->bytes, 1ull << 60, &load->stream_bytes);
+        code = take_size("bytes", bench->bytes, 1, 1ull << 60, &load->stream_bytes);
     if (code == EX_OK && bench->bitrate != NULL &&
-        (!bench_number(bench->bitrate, &bits) || bits < 8000))
-        return say(EX_USAGE, "bench: --bitrate %s: bits a second, at least 8k, as 100M or 2.5G",
+        (!bench_number(bench->bitrate, &bits) || bits < 8000 || bits > 1e15))
+        return say(EX_USAGE, "bench: --bitrate %s: bits a second, 8k to 1000000G, as 100M or 2.5G",
                    bench->bitrate);
     load->stream_rate = (uint64_t)(bits / 8);
     if (code == EX_OK && bench->reverse && bench->both)
         return say(EX_USAGE, "bench: --reverse or --bidir: choose one");
     load->way = bench->reverse ? WEIR_LOAD_DOWN : bench->both ? WEIR_LOAD_BOTH : WEIR_LOAD_UP;
-    if (code == EX_OK && load->kind != WEIR_LOAD_STREAM &&
-        (bench->bytes != NULL || bits > 0 || load->way != WEIR_LOAD_UP))
+    if (code == EX_OK && !stream && (bench->bytes != NULL || bits > 0 || load->way != WEIR_LOAD_UP))
         return say(EX_USAGE, "bench: --reverse, --bidir, --bytes and --bitrate are for streams");
-    if (code == EX_OK && load->kind == WEIR_LOAD_STREAM && load->way != WEIR_LOAD_UP &&
-        (bits > 0 || bench->plain))
-        return say(EX_USAGE, "bench: %s is for streams that we send",
-                   bits > 0 ? "--bitrate" : "--plain");
+    if (code == EX_OK && stream && load->way != WEIR_LOAD_UP && bench->plain)
+        return say(EX_USAGE, "bench: --plain is for streams that we send");
     /* A number of bytes ends a stream, so the time need not. */
     if (code == EX_OK && bench->bytes != NULL && bench->duration == NULL)
         load->duration_ns = WEIR_NEVER;
     return code;
 }
 
-static int run(struct bench *bench, const char *what, int operands, char **argv)
+static int run(struct bench *bench, const char *what, bool dgram, int operands, char **argv)
 {
-    static char *server[] = {(char *)(uintptr_t)DEFAULT_SERVER, NULL};
-    bool close = strcmp(what, "crr") == 0;
-    bench->load.kind = strcmp(what, "stream") == 0 ? WEIR_LOAD_STREAM : WEIR_LOAD_RR;
-    bench->close = close;
+    static char tcp_server[] = "tcp://127.0.0.1:5301", udp_server[] = "udp://127.0.0.1:5301";
+    static char *server[] = {tcp_server, NULL};
+    bool stream = strcmp(what, "stream") == 0;
+    bench->close = strcmp(what, "crr") == 0;
+    if (dgram && bench->close)
+        return say(EX_USAGE, "bench: datagrams have no connection to make: rr or stream");
+    bench->load.kind = dgram    ? stream ? WEIR_LOAD_DGRAM_STREAM : WEIR_LOAD_DGRAM_RR
+                       : stream ? WEIR_LOAD_STREAM
+                                : WEIR_LOAD_RR;
+    server[0] = dgram ? udp_server : tcp_server;
     if (bench->conns == NULL)
         bench->conns = "1";
     if (operands == 0) {
@@ -86,7 +95,7 @@ static int run(struct bench *bench, const char *what, int operands, char **argv)
     return code == EX_OK ? bench_perform(bench) : code;
 }
 
-static int tcp_run(const struct command *self, int argc, char **argv)
+int bench_bytes_run(const struct command *self, int argc, char **argv)
 {
     static struct bench bench;
     static const char *const names[] = {"rr", "crr", "stream", NULL};
@@ -94,19 +103,22 @@ static int tcp_run(const struct command *self, int argc, char **argv)
     int operands, code = command_options(self, argc, argv, &bench, &operands);
     if (code >= 0)
         return code;
+    bool udp = strcmp(self->name, "bench udp") == 0;
+    bool dgram = udp || (operands > 1 && strncmp(argv[2], "unix-dgram:", 11) == 0);
+    const char *known = udp ? "rr or stream" : "rr, crr or stream";
     if (operands == 0)
-        return say(EX_USAGE, "%s what? rr, crr or stream (weir %s --help)", self->name, self->name);
+        return say(EX_USAGE, "%s what? %s (weir %s --help)", self->name, known, self->name);
     for (unsigned i = 0; names[i] != NULL; i++) {
         if (strcmp(argv[1], names[i]) != 0)
             continue;
         snprintf(mode, sizeof mode, "%s %s", self->name + strlen("bench "), names[i]);
         bench.mode = mode;
         if (strncmp(mode, "unix", 4) == 0 && operands == 1)
-            return say(EX_USAGE, "bench %s needs an address: unix:PATH", mode);
-        return run(&bench, names[i], operands - 1, argv + 2);
+            return say(EX_USAGE, "bench %s needs an address: unix:PATH or unix-dgram:PATH", mode);
+        return run(&bench, names[i], dgram, operands - 1, argv + 2);
     }
     const char *like = suggestion(argv[1], names);
-    return say(EX_USAGE, "%s: \"%s\" is none of rr, crr, stream%s%s%s", self->name, argv[1],
+    return say(EX_USAGE, "%s: \"%s\" is none of %s%s%s%s", self->name, argv[1], known,
                like != NULL ? "; did you mean " : "", like != NULL ? like : "",
                like != NULL ? "?" : "");
 }
@@ -129,17 +141,19 @@ const struct command bench_tcp = {
                 "  weir bench tcp stream --reverse --bytes 10G\n"
                 "  weir bench tcp rr --plain -R 1000 tcp://127.0.0.1:7    any echo server\n",
     .options = options,
-    .run = tcp_run,
+    .run = bench_bytes_run,
 };
 
 const struct command bench_unix = {
     .name = "bench unix",
-    .summary = "the same over unix sockets",
+    .summary = "the same over unix sockets, and in unix datagrams",
     .usage = "rr|crr|stream [OPTIONS] ADDRESS...",
     .about = ABOUT,
     .examples = "  weir bench serve --listen unix:/tmp/bench.sock &\n"
                 "  weir bench unix rr /tmp/bench.sock\n"
-                "  weir bench unix stream -P 2 unix:/tmp/bench.sock\n",
+                "  weir bench unix stream -P 2 unix:/tmp/bench.sock\n"
+                "  weir bench serve --listen unix-dgram:/tmp/d.sock &\n"
+                "  weir bench unix rr unix-dgram:/tmp/d.sock    in datagrams: see weir bench udp\n",
     .options = options,
-    .run = tcp_run,
+    .run = bench_bytes_run,
 };

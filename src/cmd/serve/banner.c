@@ -6,6 +6,7 @@
 
 #include <weir/limits.h>
 
+#include "cmd/serve/secure.h"
 #include "cmd/serve/serve.h"
 
 enum { LIMITS_MAX = 256 };
@@ -97,6 +98,8 @@ static void say_next(const struct serve *serve)
     fputs("  try       ", stderr);
     if (address.transport == WEIR_TRANSPORT_UNIX)
         fprintf(stderr, "curl -i --unix-socket %s http://localhost/\n", url + strlen("unix:"));
+    else if (address.scheme == WEIR_SCHEME_HTTPS && serve->tls)
+        fprintf(stderr, "curl -i --cacert %s %s/\n", serve->local.ca, url);
     else
         fprintf(stderr, "curl -i %s/\n", url);
     if (serve->ctl_url[0] != '\0')
@@ -113,6 +116,7 @@ void serve_banner(const struct serve *serve)
     say_addresses(serve);
     fprintf(stderr, "  back end  %s: %s\n", plan.backend, plan.why);
     say_loops(serve);
+    secure_banner(serve);
     say_limits(serve);
     if (serve->ctl_url[0] != '\0')
         fprintf(stderr, "  control   %s\n", serve->ctl_url + strlen("unix:"));

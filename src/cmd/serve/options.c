@@ -15,6 +15,7 @@ static const struct option_choice overloads[] = {{"leave", WEIR_OVERLOAD_LEAVE},
                                                  {"reset", WEIR_OVERLOAD_RESET},
                                                  {"answer", WEIR_OVERLOAD_ANSWER},
                                                  {0}};
+static const struct option_choice tls_versions[] = {{"1.2", 0x0303}, {"1.3", 0x0304}, {0}};
 static const struct option_choice formats[] = {{"common", 0}, {"combined", 1}, {"json", 2}, {0}};
 
 #define HEADING(text)                          \
@@ -31,7 +32,7 @@ const struct option serve_options[] = {
      AT(listen),
      .help = "listen on this address; may be repeated. Default http://127.0.0.1:8080. "
              "http://:80 is port 80 on every address, http://[::1]:0 a free port, unix:/run/x.sock "
-             "a unix socket"},
+             "a unix socket, https://:443 speaks TLS"},
     {.name = "backend",
      .kind = OPTION_NAME,
      .value_name = "NAME",
@@ -66,6 +67,50 @@ const struct option serve_options[] = {
      .help = "with shape acceptor, who gets the next connection: round-robin (default), "
              "least-conns or source-hash"},
     {.name = "pin", .kind = OPTION_FLAG, AT(pin), .help = "bind each loop to a CPU of its own"},
+
+    HEADING("TLS"),
+    {.name = "cert",
+     .kind = OPTION_TEXTS,
+     .value_name = "FILE",
+     AT(certs),
+     .help =
+         "for https:// addresses: a certificate and behind it its issuers, PEM. Repeated: chosen "
+         "by the name that a client asks for, the first for all others. Without --listen: "
+         "https://127.0.0.1:8443"},
+    {.name = "key",
+     .kind = OPTION_TEXTS,
+     .value_name = "FILE",
+     AT(keys),
+     .help = "the key of a --cert, in the same order; without any, the keys stand in the "
+             "certificates' files"},
+    {.name = "tls",
+     .kind = OPTION_FLAG,
+     AT(tls),
+     .help =
+         "make a certificate for localhost, and a CA that issues it, in $XDG_STATE_HOME/weir or "
+         "~/.local/state/weir"},
+    {.name = "client-ca",
+     .kind = OPTION_TEXT,
+     .value_name = "FILE",
+     AT(client_ca),
+     .help = "serve only clients with a certificate issued by one of these CAs, PEM"},
+    {.name = "redirect",
+     .kind = OPTION_FLAG,
+     AT(redirect),
+     .help = "answer on http:// addresses only that the same is on the first https:// one"},
+    {.name = "hsts",
+     .kind = OPTION_NUMBER,
+     .value_name = "DAYS",
+     AT(hsts_days),
+     .least = 1,
+     .most = 3650,
+     .help = "tell browsers to come by https:// alone for so long (Strict-Transport-Security)"},
+    {.name = "tls-min",
+     .kind = OPTION_CHOICE,
+     .value_name = "VERSION",
+     AT(tls_min),
+     .choices = tls_versions,
+     .help = "the oldest version of TLS: 1.2 (default) or 1.3"},
 
     HEADING("Files"),
     {.name = "listing",

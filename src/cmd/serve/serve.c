@@ -15,6 +15,7 @@
 #include <weir/ctl.h>
 
 #include "cmd/command.h"
+#include "cmd/serve/secure.h"
 
 static const char *const format_names[] = {"common", "combined", "json"};
 
@@ -82,13 +83,8 @@ static int url_check(const char *url)
         return say(EX_USAGE, "cannot listen on \"%s\": one address for each --listen", url);
     if (weir_address_parse(url, &address, &error) < 0)
         return url_bad(url, &error);
-    if (address.scheme == WEIR_SCHEME_HTTPS)
-        return say(EX_USAGE,
-                   "cannot listen on %s: there is no TLS in this version; listen on http:// behind "
-                   "something that ends TLS",
-                   url);
-    if (address.transport == WEIR_TRANSPORT_UDP)
-        return say(EX_USAGE, "cannot listen on %s: HTTP/1.1 needs http:// or unix:", url);
+    if (address.transport == WEIR_TRANSPORT_UDP || address.scheme == WEIR_SCHEME_TLS)
+        return say(EX_USAGE, "cannot listen on %s: HTTP/1.1 needs http://, https:// or unix:", url);
     if (address.target_size > 1)
         return say(EX_USAGE, "cannot listen on %s: leave out the path %s", url,
                    url + address.target_offset);
@@ -99,7 +95,9 @@ static int urls_join(struct serve *serve)
 {
     size_t size = 1;
     if (serve->listen.count == 0)
-        serve->listen.items[serve->listen.count++] = "http://127.0.0.1:8080";
+        serve->listen.items[serve->listen.count++] = serve->tls || serve->certs.count != 0
+                                                         ? "https://127.0.0.1:8443"
+                                                         : "http://127.0.0.1:8080";
     for (unsigned i = 0; i < serve->listen.count; i++) {
         int code = url_check(serve->listen.items[i]);
         if (code != EX_OK)
@@ -107,10 +105,14 @@ static int urls_join(struct serve *serve)
         size += strlen(serve->listen.items[i]) + 1;
     }
     serve->urls = calloc(1, size);
-    if (serve->urls == NULL)
+    serve->plain_urls = calloc(1, size);
+    if (serve->urls == NULL || serve->plain_urls == NULL)
         return say(EX_OSERR, "out of memory");
-    for (unsigned i = 0; i < serve->listen.count; i++)
-        strcat(strcat(serve->urls, i != 0 ? " " : ""), serve->listen.items[i]);
+    for (unsigned i = 0; i < serve->listen.count; i++) {
+        const char *url = serve->listen.items[i];
+        char *into = serve->redirect && secure_is_plain(url) ? serve->plain_urls : serve->urls;
+        strcat(strcat(into, into[0] != '\0' ? " " : ""), url);
+    }
     return EX_OK;
 }
 
@@ -191,6 +193,8 @@ static void conns_count(struct serve *serve)
 static void on_hangup(weir_watch *watch, int number, void *arg)
 {
     weir_http_reopen_logs(((struct serve *)arg)->app);
+    if (number == SIGHUP)
+        secure_reload(arg);
 }
 
 /* Without a handler it would end the process, and people expect it to be harmless. */
@@ -246,9 +250,21 @@ static void on_started(void *arg)
     weir_signal(&serve->hangup, SIGHUP, on_hangup, serve);
     weir_signal(&serve->reopen, SIGUSR1, on_hangup, serve);
     weir_signal(&serve->upgrade, SIGUSR2, on_upgrade, serve);
+    secure_watch(serve);
     if (!serve->quiet)
         serve_banner(serve);
     atomic_store(&serve->started, true);
+}
+
+/* What the addresses of http:// say when all is served over https://. */
+static int redirect_make(struct serve *serve)
+{
+    weir_http_options options = {
+        .header_ms = serve->header_ms, .idle_ms = serve->idle_ms, .no_keep_alive = true};
+    if (!serve->redirect)
+        return EX_OK;
+    serve->redirects = redirect_app(&options);
+    return serve->redirects != NULL ? EX_OK : exit_code_of(WEIR_ENOMEM);
 }
 
 static int app_make(struct serve *serve)
@@ -306,12 +322,20 @@ static int serve_start(struct serve *serve)
                             .user = serve};
     weir_http_service(serve->app, serve->urls, &serve->service);
     serve->service.user = serve;
+    serve->service.tls = serve->layer;
     serve->service.on_loop_start = on_loop_start;
     serve->service.write_ms = serve->write_ms;
     serve->service.overload = (enum weir_overload)serve->overload;
     serve->service.conns_max = share(serve, serve->conns);
     serve->service.accept_rate = share(serve, serve->accept_rate);
-    return exit_code_of(weir_run(&serve->service, 1, &run));
+    weir_service services[2] = {serve->service};
+    if (serve->redirect) { /* they are short, and need but a part of the connections */
+        weir_http_service(serve->redirects, serve->plain_urls, &services[1]);
+        services[1].write_ms = serve->write_ms;
+        services[1].overload = WEIR_OVERLOAD_RESET;
+        services[1].conns_max = serve->service.conns_max / 16 + 16;
+    }
+    return exit_code_of(weir_run(services, serve->redirect ? 2 : 1, &run));
 }
 
 static int backend_check(struct serve *serve)
@@ -328,6 +352,8 @@ static int backend_check(struct serve *serve)
 static int serve_all(struct serve *serve)
 {
     int code = urls_join(serve);
+    if (code == EX_OK)
+        code = secure_check(serve);
     if (code == EX_OK && serve->directory != NULL)
         code = directory_check(serve->directory);
     if (code == EX_OK)
@@ -341,10 +367,16 @@ static int serve_all(struct serve *serve)
     descriptors_raise(serve);
     conns_count(serve);
     log_begin(serve);
-    code = app_make(serve);
+    code = secure_make(serve);
+    if (code == EX_OK)
+        code = app_make(serve);
+    if (code == EX_OK)
+        code = redirect_make(serve);
     if (code == EX_OK)
         code = serve_start(serve);
     weir_http_app_free(serve->app);
+    weir_http_app_free(serve->redirects);
+    secure_end(serve);
     weir_log_set(NULL, NULL, WEIR_LOG_OFF);
     return code;
 }
@@ -364,6 +396,7 @@ static int serve_run(const struct command *self, int argc, char **argv)
     serve.directory = operands == 1 ? argv[1] : NULL;
     code = serve_all(&serve);
     free(serve.urls);
+    free(serve.plain_urls);
     return code;
 }
 
@@ -375,11 +408,14 @@ const struct command command_serve = {
         "Serves the files of a folder to GET and HEAD, or a page of welcome when none is given, "
         "until it is told to stop. Times are written 250ms, 10s, 1m30s or never; sizes 512, 64K, "
         "10M.\n\nTERM and QUIT let requests in progress finish, a second one ends at once, as INT "
-        "(Ctrl-C) does; HUP and USR1 open the access log again.",
+        "(Ctrl-C) does; HUP and USR1 open the access log again, and HUP loads certificates anew, "
+        "which also happens when their files change.",
     .examples = "  weir serve                                a page of welcome\n"
                 "  weir serve --listing ~/public             a folder, with its contents\n"
                 "  weir serve --listen http://:80 --access-log /var/log/weir.log /srv/www\n"
                 "  weir serve --backend epoll --loops 2 --max-conns 10000 --idle 15s .\n"
+                "  weir serve --tls ~/public                 over HTTPS, for this host\n"
+                "  weir serve --listen https://:443 --cert web.pem --key web.key /srv/www\n"
                 "  weir serve --header 'Cache-Control: no-cache' --listen unix:/run/web.sock .\n",
     .options = serve_options,
     .run = serve_run,

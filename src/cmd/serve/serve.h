@@ -9,26 +9,37 @@
 #include <weir/weir.h>
 
 #include "cmd/ctlpath.h"
+#include "cmd/localcert.h"
 #include "cmd/option.h"
+
+struct weir_tls;
 
 struct serve {
     /* the command line */
-    struct option_texts listen, headers;
+    struct option_texts listen, headers, certs, keys;
     const char *directory; /* NULL: the page of welcome */
-    const char *backend, *features, *access_log, *ctl;
-    int shape, spread, access_format, overload;
-    uint32_t loops, max_conns, accept_rate, verbose;
+    const char *backend, *features, *access_log, *ctl, *client_ca;
+    int shape, spread, access_format, overload, tls_min;
+    uint32_t loops, max_conns, accept_rate, verbose, hsts_days;
     uint32_t idle_ms, header_ms, body_ms, write_ms, drain_ms;
     uint64_t max_body, memory;
-    bool pin, listing, hidden, symlinks, no_precompressed, quiet;
+    bool pin, listing, hidden, symlinks, no_precompressed, quiet, tls, redirect;
 
     /* while it runs */
     char *urls;           /* all of --listen, with blanks between them */
+    char *plain_urls;     /* those that only redirect */
     unsigned serving;     /* loops that hold connections */
     uint64_t descriptors; /* that the process may open */
     uint64_t conns;       /* at most, by --max-conns and by descriptors; 0: the library's limit */
-    weir_http_app *app;
+    weir_http_app *app, *redirects;
     weir_service service, control;
+    struct weir_tls *secure; /* NULL: no address of https:// */
+    const weir_layer *layer;
+    struct localcert local; /* with --tls */
+    char hsts[64];          /* the header field */
+    int files_fd;           /* tells of changes in the folders of --cert and --key */
+    weir_watch files;
+    weir_timer settled;
     char ctl_url[CTLPATH_URL_MAX]; /* "": none */
     pthread_t main_thread;
     weir_watch hangup, reopen, upgrade;
@@ -38,6 +49,10 @@ struct serve {
 };
 
 extern const struct option serve_options[];
+
+/* redirect.c: an application that sends everybody to the first address of https://. NULL: no
+ * memory. */
+weir_http_app *redirect_app(const weir_http_options *options);
 
 /* banner.c: says on standard error what was started and how. On the first loop. */
 void serve_banner(const struct serve *serve);

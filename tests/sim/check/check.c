@@ -49,6 +49,11 @@ void check_broke(const char *invariant, const char *format, ...)
     sim_fail("%s: %s", invariant, text);
 }
 
+bool check_gave_up(const struct check *check)
+{
+    return check->gave_up;
+}
+
 bool check_may_break(const struct check *check)
 {
     return sim_can_break() || sim_fault_on(SIM_FAULT_NO_MEMORY) || check->scarce;

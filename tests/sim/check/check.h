@@ -46,10 +46,12 @@ struct check_conn {
     unsigned pieces;                /* queued since the output was last empty */
     weir_end end;
     weir_time made_ns, opened_ns, read_ns, write_ns, unsent_ns, stuck_ns, closing_ns, closed_ns;
-    uint64_t stuck_bytes;   /* sent when stuck_ns was taken */
-    uint64_t stuck_held_ns; /* sim_held() then */
-    weir_time told_ns[4];   /* on_idle, by enum weir_idle */
-    weir_conn_stats stats;  /* as last looked at */
+    uint64_t stuck_bytes;        /* sent when stuck_ns was taken */
+    uint64_t stuck_held_ns;      /* sim_held() then */
+    const struct sim_sock *sock; /* of the simulated kernel, once somebody has asked for it */
+    uint64_t taken_bytes;        /* of the other end's kernel, when stuck_ns was taken */
+    weir_time told_ns[4];        /* on_idle, by enum weir_idle */
+    weir_conn_stats stats;       /* as last looked at */
     uint64_t seen_received, seen_sent;
     bool frozen; /* weir is closing it; when it was active before that: */
     weir_time active_ns;
@@ -98,6 +100,8 @@ void check_setup(const char *folder);
 uint8_t check_file_byte(uint64_t at);
 /* Whether connections may have ended through nobody's doing: faults, or want of something. */
 bool check_may_break(const struct check *check);
+/* Somebody was given up for taking too little. */
+bool check_gave_up(const struct check *check);
 /* How much was checked, for a summary: connections, bytes. */
 void check_counts(const struct check *check, uint64_t *conns, uint64_t *bytes);
 /* The host that these loops run on is about to be killed: what they owe is forgiven. */
@@ -145,8 +149,8 @@ int check_resume(struct check_conn *cc);
  * neither peer may be in a pipe itself. */
 int check_pipe(struct check_conn *a, struct check_conn *b);
 int check_flush(struct check_conn *cc);
-/* Mails `size` bytes of noise to a connection, from any thread of its host; not while another mail
- * is on its way to that loop. */
+/* Mails `size` bytes of noise to a connection, from any thread of its host, with a loop or without;
+ * not while another mail is on its way to that loop. */
 void check_mail(struct check_conn *cc, size_t size);
 /* Any living connection of a side, or NULL. */
 struct check_conn *check_any(struct check_loop *cl, const struct check_side *side);

@@ -14,9 +14,11 @@ struct check {
     uint32_t conn_count, conn_room;
     struct check_loop *loops;
     uint64_t bytes; /* compared */
+    bool gave_up;   /* a peer took less than a kilobyte within the write time-out */
     bool scarce;    /* one ended for want of room in the back end, or of its file */
 };
 
+struct check_mail;
 struct check_loop {
     struct check *check;
     weir_loop *loop;
@@ -40,6 +42,7 @@ struct check_loop {
     struct check_timer *timers;
     struct check_foreign *foreigns;
     bool mailing;                                           /* mail is on its way to it */
+    const struct check_mail *untold;                        /* the last whose sender waits */
     unsigned number;                                        /* in the run */
     uint64_t posted_to[CHECK_LOOPS], ran_from[CHECK_LOOPS]; /* tasks, by the other's number */
     uint32_t lent_out;                                      /* lent buffers that are not home */

@@ -23,6 +23,18 @@ static weir_time later(weir_time a, weir_time b)
     return a > b ? a : b;
 }
 
+/* What the other end's kernel has taken, which puts the write deadline off as well as room for more
+ * does. 0: not known. */
+static uint64_t taken_by_peer(struct check_conn *cc)
+{
+    weir_address local, peer;
+    if (cc->sock == NULL && sim_net_find != NULL && weir_conn_local(cc->conn, &local) == 0 &&
+        weir_conn_peer(cc->conn, &peer) == 0 && local.transport == WEIR_TRANSPORT_TCP)
+        cc->sock = sim_net_find((const struct sockaddr *)&local.socket,
+                                (const struct sockaddr *)&peer.socket);
+    return cc->sock != NULL ? sim_net_taken(cc->sock) : 0;
+}
+
 void conn_activity(struct check_conn *cc, weir_time now)
 {
     weir_conn_stats s;
@@ -40,14 +52,20 @@ void conn_activity(struct check_conn *cc, weir_time now)
         cc->read_ns = now;
     if (s.sent_bytes != cc->seen_sent)
         cc->write_ns = now;
+    uint64_t taken = s.unsent_bytes != 0 ? taken_by_peer(cc) : 0;
     bool progress = s.sent_bytes >= cc->stuck_bytes + cc->side->cl->progress_bytes;
+    bool steady = taken != 0 && taken >= cc->taken_bytes + cc->side->cl->progress_bytes;
     /* Within a turn a source may give the rest at once. */
     bool empty = s.unsent_bytes == 0 && (cc->pulls == 0 || cc->side->cl->in_handler == 0);
-    if (empty || cc->unsent_ns == 0 || progress) {
-        cc->progress_ns = progress ? cc->stuck_ns : now;
+    if (empty || cc->unsent_ns == 0 || progress || steady) {
+        if (progress) /* what is taken before weir has looked does not count */
+            cc->progress_ns = cc->stuck_ns;
+        else if (!steady)
+            cc->progress_ns = now;
         cc->stuck_ns = now;
         cc->stuck_held_ns = sim_held();
         cc->stuck_bytes = s.sent_bytes;
+        cc->taken_bytes = taken;
     }
     if (empty)
         cc->unsent_ns = 0;
@@ -90,7 +108,7 @@ void conn_deadlines(struct check_conn *cc, weir_time now)
             not_lost(cc, cc->made_ns, span_ns(s->connect_ms, CONNECT_MS), now, "connect");
         return;
     }
-    if (cc->stats.unsent_bytes != 0 && !cc->abort_called) {
+    if (cc->stats.unsent_bytes != 0 && !cc->abort_called && cc->sock != NULL) {
         /* Intervals of progress end when the loop looks: as late as it was held. */
         uint64_t held_ns = sim_held() - cc->stuck_held_ns;
         not_lost(cc, later(cc->stuck_ns, cc->opened_ns), 2 * write_ns + held_ns, now, "write");
@@ -103,10 +121,18 @@ void conn_deadlines(struct check_conn *cc, weir_time now)
     }
     if (weir_conn_state(cc->conn) > WEIR_CONN_PAUSED)
         return; /* weir is closing it */
-    if (!began(cc))
-        not_lost(cc, cc->opened_ns, span_ns(s->first_byte_ms, FIRST_BYTE_MS), now, "first byte");
-    else if (!cc->piped && cc->side->cl->stats.budget_pauses == 0)
-        not_lost(cc, later(cc->read_ns, cc->write_ns), span_ns(s->idle_ms, IDLE_MS), now, "idle");
+    uint64_t first_ns = span_ns(s->first_byte_ms, FIRST_BYTE_MS);
+    uint64_t idle_ns = span_ns(s->idle_ms, IDLE_MS);
+    bool paced = cc->piped || cc->side->cl->stats.budget_pauses != 0;
+    if (s->filters != NULL) { /* whether they have passed anything up is not seen here */
+        if (!paced)
+            not_lost(cc, later(cc->read_ns, cc->write_ns), first_ns > idle_ns ? first_ns : idle_ns,
+                     now, "idle");
+    } else if (!began(cc)) {
+        not_lost(cc, cc->opened_ns, first_ns, now, "first byte");
+    } else if (!paced) {
+        not_lost(cc, later(cc->read_ns, cc->write_ns), idle_ns, now, "idle");
+    }
 }
 
 static void not_early(const struct check_conn *cc, weir_time from, uint64_t span, weir_time now,
@@ -136,9 +162,12 @@ void conn_deadline_end(struct check_conn *cc, weir_time now)
         not_early(cc, cc->made_ns, span_ns(s->first_byte_ms, FIRST_BYTE_MS), now, "first byte");
         break;
     case WEIR_DEADLINE_IDLE:
-        not_early(cc, active, span_ns(s->idle_ms, IDLE_MS), now, "idle");
+        /* Wire bytes of which filters pass nothing up do not count. */
+        not_early(cc, s->filters != NULL ? cc->opened_ns : active, span_ns(s->idle_ms, IDLE_MS),
+                  now, "idle");
         break;
     case WEIR_DEADLINE_WRITE:
+        cc->side->cl->check->gave_up = true;
         not_early(cc, cc->unsent_ns != 0 ? cc->unsent_ns : cc->opened_ns,
                   span_ns(s->write_ms, WRITE_MS), now, "write");
         /* Twice enough within the time means enough after the interval began. */
@@ -160,7 +189,8 @@ void conn_idle_event(struct check_conn *cc, enum weir_idle which, weir_time now)
     uint32_t ms = which == WEIR_IDLE_READER   ? s->reader_idle_ms
                   : which == WEIR_IDLE_WRITER ? s->writer_idle_ms
                                               : s->both_idle_ms;
-    weir_time from = which == WEIR_IDLE_READER   ? cc->read_ns
+    weir_time from = s->filters != NULL          ? cc->opened_ns
+                     : which == WEIR_IDLE_READER ? cc->read_ns
                      : which == WEIR_IDLE_WRITER ? cc->write_ns
                                                  : later(cc->read_ns, cc->write_ns);
     if (s->filters == NULL || cc->told_ns[which] != cc->opened_ns)

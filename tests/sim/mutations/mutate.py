@@ -23,8 +23,9 @@ ROOT = os.path.abspath(os.path.join(HERE, "..", "..", ".."))
 
 
 class Mutant:
-    def __init__(self, name, source, what, text, line=0):
+    def __init__(self, name, source, what, text, line=0, program=None):
         self.name, self.source, self.what, self.text, self.line = name, source, what, text, line
+        self.program = program
         self.killed, self.how = False, ""
 
 
@@ -40,14 +41,14 @@ def pattern_of(lines):
 
 def rules(path):
     """Blocks of: "@ NAME FILE: what", lines with - that stand in the file once, lines with + for
-    them."""
+    them. "FILE by PROGRAM": only that one reaches the place, the others need not be run."""
     found, name = [], None
     blocks = []
     with open(path, encoding="utf-8") as file:
         for line in file:
             line = line.rstrip("\n")
             if line.startswith("@ "):
-                head = re.fullmatch(r"@ (\S+) (\S+): (.*)", line)
+                head = re.fullmatch(r"@ (\S+) (\S+?)(?: by (\S+))?: (.*)", line)
                 if head is None:
                     sys.exit(f"mutate: {path}: what is this? {line}")
                 blocks.append((head, [], []))
@@ -56,14 +57,15 @@ def rules(path):
             elif line.startswith("+"):
                 blocks[-1][2].append(line[1:])
     for head, old, new in blocks:
-        name, source, what = head.groups()
+        name, source, program, what = head.groups()
         text = read(source)
         hits = list(pattern_of(old).finditer(text))
         if len(hits) != 1:
             sys.exit(f"mutate: {name}: its lines stand {len(hits)} times in {source}: mend rules.txt")
         hit = hits[0]
         changed = text[:hit.start()] + "\n".join(new) + text[hit.end():]
-        found.append(Mutant(name, source, what, changed, text.count("\n", 0, hit.start()) + 1))
+        found.append(Mutant(name, source, what, changed, text.count("\n", 0, hit.start()) + 1,
+                            program))
     return found
 
 
@@ -110,7 +112,7 @@ def judge(build, mutant, options):
             return mutant
         arguments = [binary, "--jobs", "1", "--base", hex(options.base), "--seeds",
                      str(options.seeds)]
-        for program in options.program:
+        for program in options.program or ([mutant.program] if mutant.program else []):
             arguments += ["--program", program]
         try:
             run = subprocess.run(arguments, capture_output=True, text=True, errors="replace",

@@ -5,5 +5,5 @@ if(NOT WEIR_SANITIZE AND NOT WEIR_FUZZ AND NOT WEIR_COVERAGE AND CMAKE_GENERATOR
     --timeout 600)
   weir_test_properties(sim.mutations ${mutate} sim 1500)
   set_property(TEST sim.mutations APPEND PROPERTY LABELS slow)
-  set_property(TEST sim.mutations PROPERTY PROCESSORS 2)
+  set_property(TEST sim.mutations PROPERTY PROCESSORS 4)
 endif()

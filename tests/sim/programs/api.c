@@ -30,7 +30,7 @@ struct api {
         bool closing, over; /* over: its loop does not run any more */
         unsigned tasks;     /* under way */
         pthread_t postman;
-        bool has_postman;
+        bool has_postman, has_office;
     } node[NODES];
 };
 
@@ -171,7 +171,7 @@ static void act(struct node *n, struct check_conn *cc)
     }
 }
 
-/* From its own loop, and from a thread that has none. */
+/* From its own loop, from another one of this host, and from a thread that has none. */
 static void act_mail(struct node *n)
 {
     struct check_conn *cc = n->conns[draw(n, n->count)];
@@ -179,9 +179,45 @@ static void act_mail(struct node *n)
         check_mail(cc, 1 + (size_t)draw(n, 1ull << (4 + draw(n, 10))));
 }
 
+/* The sender's own loop: it mails from a timer of it, and is told there what became of it. */
+struct office {
+    struct node *node;
+    weir_loop *loop;
+    weir_timer timer;
+};
+
+static void office_mails(weir_timer *timer, void *arg)
+{
+    struct office *office = arg;
+    struct node *n = office->node;
+    if (n->over) {
+        weir_loop_stop(office->loop);
+        return;
+    }
+    if (n->count != 0)
+        act_mail(n);
+    weir_timer_start(&office->timer, weir_after(sim_size(400 * WEIR_MS)), office_mails, office);
+}
+
+static void office_run(struct node *n)
+{
+    struct office office = {.node = n};
+    if (weir_loop_new(&office.loop, NULL) < 0)
+        return;
+    weir_loop *former = weir_loop_enter(office.loop);
+    weir_timer_start(&office.timer, weir_after(WEIR_MS), office_mails, &office);
+    weir_loop_enter(former);
+    (void)weir_loop_run(office.loop);
+    weir_loop_free(office.loop);
+}
+
 static void *postman(void *arg)
 {
     struct node *n = arg;
+    if (n->has_office) {
+        office_run(n);
+        return NULL;
+    }
     while (!n->over) {
         if (n->count != 0)
             act_mail(n);
@@ -392,6 +428,7 @@ static int node_main(void *arg)
     check_timer(n->cl, weir_after(5 * WEIR_MS), false, step, n);
     prog_leave();
     n->ready = true;
+    n->has_office = draw(n, 2) == 0;
     if (!prog_real() && draw(n, 3) == 0)
         n->has_postman = pthread_create(&n->postman, NULL, postman, n) == 0;
     prog_turn(n->cl);

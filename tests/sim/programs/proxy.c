@@ -215,7 +215,8 @@ static void client_close(struct check_conn *cc)
     struct proxy *run = cc->side->note;
     bool whole = c->left == 0 && cc->received == stream_total(&cc->out);
     run->whole += whole;
-    sim_check(whole || c->tears || !run->patient || check_may_break(run->check),
+    sim_check(whole || c->tears || !run->patient || check_may_break(run->check) ||
+                  check_gave_up(run->check),
               "proxy.whole: all of %llu bytes came back; %llu (reason %d, %s)",
               (unsigned long long)stream_total(&cc->out), (unsigned long long)cc->received,
               cc->end.why, weir_error_name(cc->end.error));

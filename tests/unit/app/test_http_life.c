@@ -32,16 +32,79 @@ static void blocks(void *arg)
     usleep(*ms * 1000);
 }
 
-/* Its client's leaving does not call the worker back. */
+/* Its client's leaving does not call the worker back, and is told by the wait behind it. */
 static void work(weir_exchange x, void *user)
 {
     unsigned ms = (unsigned)strtoul(weir_http_param(x, "ms"), NULL, 10);
     seen.began++;
     (void)weir_offload(blocks, &ms, WEIR_NEVER);
     int result = weir_sleep(weir_after(WEIR_MS));
+    seen.left += result == WEIR_EGONE;
+    if (result == WEIR_EGONE)
+        result = weir_sleep(weir_after(WEIR_MS));
     seen.canceled += result == WEIR_ECANCELED;
     result = weir_http_text(x, 200, "worked");
     seen.gone += result == WEIR_EGONE;
+    seen.finished += result == 0;
+}
+
+static int cleans_up(void *arg)
+{
+    (void)weir_grace_begin();
+    int result = weir_sleep(WEIR_NEVER);
+    seen.canceled += result == WEIR_ECANCELED;
+    return 0;
+}
+
+/* Has given what works for it an hour to clean up. */
+static void tidy(weir_exchange x, void *user)
+{
+    weir_scope_options options = {.grace_ms = 3600000};
+    weir_scope scope;
+    int result = weir_scope_open(&scope, &options);
+    assert_int_equal(result, 0);
+    result = weir_scope_spawn(&scope, cleans_up, NULL);
+    assert_int_equal(result, 0);
+    (void)weir_yield();
+    seen.began++;
+    result = weir_scope_close(&scope);
+    seen.left += result == WEIR_ECANCELED;
+    result = weir_http_text(x, 200, "tidied");
+    seen.gone += result == WEIR_EGONE;
+}
+
+static weir_chan *never; /* nobody sends there */
+
+/* Its client leaves while a worker works: the next wait tells it. */
+static void hold(weir_exchange x, void *user)
+{
+    unsigned ms = (unsigned)strtoul(weir_http_param(x, "ms"), NULL, 10);
+    int result = weir_offload(blocks, &ms, WEIR_NEVER);
+    assert_int_equal(result, 0);
+    result = weir_chan_recv(never, NULL, WEIR_NEVER);
+    seen.left += result == WEIR_EGONE;
+    result = weir_sleep(weir_after(WEIR_MS));
+    seen.finished += result == 0;
+}
+
+static int reads_for_another(void *arg)
+{
+    weir_view view;
+    int result = weir_http_read(*(weir_exchange *)arg, &view, WEIR_NEVER);
+    seen.gone += result == WEIR_EGONE;
+    return 0;
+}
+
+/* Another coroutine reads the body, and is told too. */
+static void share(weir_exchange x, void *user)
+{
+    weir_scope scope;
+    int result = weir_scope_open(&scope, NULL);
+    result += weir_scope_spawn(&scope, reads_for_another, &x);
+    assert_int_equal(result, 0);
+    result = weir_chan_recv(never, NULL, WEIR_NEVER);
+    seen.left += result == WEIR_EGONE;
+    result = weir_scope_leave(&scope, WEIR_NEVER);
     seen.finished += result == 0;
 }
 
@@ -60,6 +123,9 @@ static int add_routes(weir_http_app *app)
     int result = weir_http_get(app, "/nap/{ms}", nap, NULL);
     result += weir_http_get(app, "/naps/{ms}", nap, &seen);
     result += weir_http_get(app, "/work/{ms}", work, NULL);
+    result += weir_http_get(app, "/tidy", tidy, NULL);
+    result += weir_http_get(app, "/hold/{ms}", hold, NULL);
+    result += weir_http_post(app, "/share", share, NULL);
     result += weir_http_get(app, "/hello", hello, NULL);
     return result + weir_http_route(app, "GET", "/late", late, NULL, WEIR_HTTP_PLAIN);
 }
@@ -128,14 +194,50 @@ static void a_server_ends_while_others_work(void **state)
     harness_unlisten(&h, listener);
     close(leaves);
     harness_turns(&h, 30);
+    assert_int_equal(seen.left, 1); /* the one whose server has ended */
     assert_int_equal(seen.gone, 1);
-    assert_int_equal(seen.canceled, 1); /* the one whose server has ended */
+    assert_int_equal(seen.canceled, 1);
     heard.size = 0;
     for (int i = 0; i < 500 && heard.size == 0; i++)
         harness_talk(&h, stays, "", 0, &heard);
     assert_non_null(strstr(heard.text, "worked"));
     assert_int_equal(seen.finished, 1);
     assert_int_equal(seen.canceled, 1);
+    close(stays);
+    harness_end(&h);
+    weir_http_app_free(app);
+}
+
+/* No time passes for a handler whose server ends: what it waits for is cut short. */
+static void a_server_ends_while_one_cleans_up(void **state)
+{
+    struct harness h;
+    weir_listener listener;
+    static struct heard heard;
+    memset(&seen, 0, sizeof(seen));
+    assert_int_equal(harness_begin(&h, NULL, add_routes), 0);
+    weir_http_app *app = weir_http_app_new(NULL);
+    assert_int_equal(add_routes(app), 0);
+    harness_listen(&h, "b", app, &listener);
+
+    int stays = harness_connect(&h, NULL), leaves = harness_connect(&h, "b");
+    ask(&h, leaves, "/hello"); /* unread when it closes: a unix socket is reset by that */
+    ask(&h, leaves, "/tidy");
+    ask(&h, stays, "/nap/150");
+    assert_int_equal(seen.began, 2);
+    assert_int_equal(seen.left, 0);
+    harness_unlisten(&h, listener);
+    close(leaves);
+    weir_time began = weir_now();
+    harness_turns(&h, 30);
+    assert_int_equal(seen.left, 1);
+    assert_int_equal(seen.gone, 1);
+    assert_int_equal(seen.canceled, 1);
+    assert_true(weir_now() - began < 5 * WEIR_S);
+    heard.size = 0;
+    for (int i = 0; i < 500 && heard.size == 0; i++)
+        harness_talk(&h, stays, "", 0, &heard);
+    assert_non_null(strstr(heard.text, "rested")); /* the other's is none of that */
     close(stays);
     harness_end(&h);
     weir_http_app_free(app);
@@ -191,6 +293,33 @@ static void who_waits_on_is_left_alone(void **state)
     assert_int_equal(seen.gone, 1); /* at its own time */
     assert_int_equal(seen.canceled, 0);
     harness_end(&h);
+}
+
+/* Whatever its handler waits for, and whoever else waits for the client. */
+static void who_works_hears_that_its_client_left(void **state)
+{
+    static const char post[] = "POST /share HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n";
+    struct harness h;
+    memset(&seen, 0, sizeof(seen));
+    assert_int_equal(harness_begin(&h, NULL, add_routes), 0);
+    assert_int_equal(weir_chan_new_shared(&never, 0, 0), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        int fd = harness_connect(&h, NULL);
+        ask(&h, fd, "/hello"); /* unread when it closes: a unix socket is reset by that */
+        if (i == 0)
+            ask(&h, fd, "/hold/50");
+        else
+            assert_int_equal(send(fd, post, strlen(post), MSG_NOSIGNAL), strlen(post));
+        harness_turns(&h, 10);
+        close(fd);
+        for (int turns = 0; turns < 2000 && seen.finished == i; turns++)
+            harness_turns(&h, 1);
+        assert_int_equal(seen.left, i + 1);
+        assert_int_equal(seen.gone, i);
+        assert_int_equal(seen.finished, i + 1);
+    }
+    harness_end(&h);
+    assert_int_equal(weir_chan_free(never), 0);
 }
 
 static void handles_outlive_their_servers(void **state)
@@ -269,7 +398,9 @@ int main(void)
         cmocka_unit_test(one_of_two_servers_ends),
         cmocka_unit_test(a_server_ends_with_its_last_client),
         cmocka_unit_test(a_server_ends_while_others_work),
+        cmocka_unit_test(a_server_ends_while_one_cleans_up),
         cmocka_unit_test(who_waits_on_is_left_alone),
+        cmocka_unit_test(who_works_hears_that_its_client_left),
         cmocka_unit_test(handles_outlive_their_servers),
         cmocka_unit_test(handles_outlive_all_servers),
     };

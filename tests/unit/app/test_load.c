@@ -208,6 +208,46 @@ static void errors_tell_cause_and_leave_nothing(void **state)
     assert_int_equal(weir__alloc_live(), live);
 }
 
+/* What cannot be in datagrams is said before a socket is made. */
+static void datagrams_have_rules_of_their_own(void **state)
+{
+    static const char *const udp[] = {"udp://127.0.0.1:1", NULL};
+    static const char *const tcp[] = {"tcp://127.0.0.1:1", NULL};
+    static const char *const names[] = {"unix-dgram:", NULL};
+    const enum weir_load_kind rr = WEIR_LOAD_DGRAM_RR, stream = WEIR_LOAD_DGRAM_STREAM;
+    const struct {
+        weir_load_options options;
+        int error;
+        const char *says;
+    } table[] = {
+        {{.kind = rr, .urls = udp, .request_bytes = 31}, WEIR_EINVALID, "from 32 to 65507"},
+        {{.kind = rr, .urls = udp, .request_bytes = 65508}, WEIR_EINVALID, "from 32 to 65507"},
+        {{.kind = rr, .urls = udp, .answer_bytes = 1}, WEIR_EINVALID, "from 32 to 65507"},
+        {{.kind = rr, .urls = udp, .close = true}, WEIR_EINVALID, "no connection"},
+        {{.kind = rr, .urls = udp, .reset = true}, WEIR_EINVALID, "no connection"},
+        {{.kind = rr, .urls = udp, .hold = true}, WEIR_EINVALID, "no connection"},
+        {{.kind = rr, .urls = udp, .plain = true, .answer_bytes = 99}, WEIR_EINVALID, "echo"},
+        {{.kind = stream, .urls = udp, .plain = true, .way = WEIR_LOAD_DOWN},
+         WEIR_EINVALID,
+         "only weir bench serve"},
+        {{.kind = stream, .urls = udp, .requests = 5}, WEIR_EINVALID, "no requests"},
+        {{.kind = stream, .urls = udp, .rate = 5}, WEIR_EINVALID, "no requests"},
+        {{.kind = rr, .urls = tcp}, WEIR_EADDRESS, "not udp://HOST:PORT"},
+        {{.kind = WEIR_LOAD_RR, .urls = udp}, WEIR_EADDRESS, "not tcp://HOST:PORT"},
+        {{.kind = rr, .urls = names}, WEIR_EADDRESS, "unix-dgram:"},
+    };
+    uint64_t live = weir__alloc_live();
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        weir_load_result *result = NULL;
+        assert_int_equal(weir_load_run(&table[i].options, &result, text, sizeof text),
+                         table[i].error);
+        assert_null(result);
+        if (strstr(text, table[i].says) == NULL)
+            fail_msg("not \"%s\" but: %s", table[i].says, text);
+    }
+    assert_int_equal(weir__alloc_live(), live);
+}
+
 static void counts_have_names(void **state)
 {
     unsigned count;
@@ -230,6 +270,7 @@ int main(void)
         cmocka_unit_test(sources_are_used_in_turn),
         cmocka_unit_test(markers_are_found_however_they_overlap),
         cmocka_unit_test(errors_tell_cause_and_leave_nothing),
+        cmocka_unit_test(datagrams_have_rules_of_their_own),
         cmocka_unit_test(counts_have_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -263,6 +263,31 @@ static void write_and_read_a_pipe(void **state)
     close(ends[1]);
 }
 
+/* The disposition of SIGPIPE is the default one: it would kill. */
+static void write_to_a_pipe_without_a_reader(void **state)
+{
+    struct rig *rig = rig_of(state);
+    struct sigaction usual = {.sa_handler = SIG_DFL}, before;
+    sigset_t pending;
+    int ends[2];
+    assert_int_equal(sigaction(SIGPIPE, &usual, &before), 0);
+    assert_int_equal(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
+    close(ends[0]);
+    for (int i = 0; i < 3; i++) {
+        struct io_file file = {.verb = IO_FILE_WRITE,
+                               .fd = ends[1],
+                               .buffer = (char[]){"stream"},
+                               .size = 6,
+                               .offset = -1};
+        assert_int_equal(file_op(rig, &file), -EPIPE);
+    }
+    sigemptyset(&pending);
+    sigpending(&pending);
+    assert_false(sigismember(&pending, SIGPIPE));
+    sigaction(SIGPIPE, &before, NULL);
+    close(ends[1]);
+}
+
 /* --- move ------------------------------------------------------------------------------------- */
 
 static uint8_t byte_at(size_t at)
@@ -516,21 +541,13 @@ static void cancel_of_pending_move(void **state)
 }
 
 const struct CMUnitTest io_cases_file[] = {
-    IO_CASE(write_sync_read_stat),
-    IO_CASE(open_files),
-    IO_CASE(call_on_a_worker),
-    IO_CASE(a_worker_wakes_the_loop),
-    IO_CASE(full_queue_and_cancel),
-    IO_CASE(many_calls),
-    IO_CASE(move_to_slow_tcp),
-    IO_CASE(move_to_slow_unix),
-    IO_CASE(move_to_closed_peer),
-    IO_CASE(move_beyond_the_end),
-    IO_CASE(move_of_an_odd_file),
-    IO_CASE(move_of_a_cold_file),
-    IO_CASE(cancel_of_pending_move),
-    IO_CASE(call_and_cached_together),
-    IO_CASE(write_and_read_a_pipe),
-    IO_CASE(move_does_not_wait),
-    IO_CASES_END,
+    IO_CASE(write_sync_read_stat),   IO_CASE(open_files),
+    IO_CASE(call_on_a_worker),       IO_CASE(a_worker_wakes_the_loop),
+    IO_CASE(full_queue_and_cancel),  IO_CASE(many_calls),
+    IO_CASE(move_to_slow_tcp),       IO_CASE(move_to_slow_unix),
+    IO_CASE(move_to_closed_peer),    IO_CASE(move_beyond_the_end),
+    IO_CASE(move_of_an_odd_file),    IO_CASE(move_of_a_cold_file),
+    IO_CASE(cancel_of_pending_move), IO_CASE(call_and_cached_together),
+    IO_CASE(write_and_read_a_pipe),  IO_CASE(write_to_a_pipe_without_a_reader),
+    IO_CASE(move_does_not_wait),     IO_CASES_END,
 };

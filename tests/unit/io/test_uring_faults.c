@@ -27,6 +27,17 @@ static void spoil_cancels(struct uring *ring, unsigned submit)
     }
 }
 
+/* Fewer entries than asked for, but no part of a chain: the kernel cuts these only when it has no
+ * memory for the next entry, and then runs the first one by itself, at any time. */
+static unsigned fewer(struct uring *ring, unsigned submit)
+{
+    unsigned taken = draw(submit);
+    while (taken > 0 &&
+           ring->sqes[(ring->sq_submitted + taken - 1) & ring->sq_mask].flags & IOSQE_IO_HARDLINK)
+        taken--;
+    return taken;
+}
+
 static int faulty_enter(struct uring *ring, unsigned submit, unsigned wait, unsigned flags,
                         const struct io_uring_getevents_arg *arg)
 {
@@ -36,7 +47,7 @@ static int faulty_enter(struct uring *ring, unsigned submit, unsigned wait, unsi
     spoil_cancels(ring, submit);
     /* Fewer than asked for: then the kernel does not wait. */
     if (submit > 0 && draw(4) == 0)
-        return uring_real_enter(ring, draw(submit), 0, flags & ~IORING_ENTER_EXT_ARG, NULL);
+        return uring_real_enter(ring, fewer(ring, submit), 0, flags & ~IORING_ENTER_EXT_ARG, NULL);
     return uring_real_enter(ring, submit, wait, flags, arg);
 }
 

@@ -1,0 +1,50 @@
+/* What weir's own modules (libweir-dns) use of the core: memory through the hook of <weir/alloc.h>,
+ * the log, and the place of who looks names up. Not for programs: it changes without a note. */
+#ifndef WEIR_MODULE_H
+#define WEIR_MODULE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <weir/address.h>
+#include <weir/export.h>
+#include <weir/log.h>
+#include <weir/loop.h>
+
+/* What a name stands for: addresses (their port is 0), or an error. With `more` the other family is
+ * still asked for, and a second call comes, the last one. */
+typedef void weir__names_fn(void *arg, int error, const weir_address *addresses, unsigned count,
+                            bool more);
+
+/* Who looks names up for weir_connect on a loop. */
+typedef struct weir__names {
+    /* Begins; fn is not called inside. 0 and *lookup, for cancel, valid until fn's last call; or a
+     * negative error. */
+    int (*begin)(void *self, const char *name, weir__names_fn *fn, void *arg, void **lookup);
+    void (*cancel)(void *lookup);
+} weir__names;
+
+WEIR_BEGIN
+
+/* malloc, zeroed malloc, realloc, free through the hook (weir_set_allocator). NULL when out of
+ * memory; a size of 0 is taken as 1. Any thread. */
+WEIR_API WEIR_MUST_CHECK void *weir__alloc(size_t size) __attribute__((malloc));
+WEIR_API WEIR_MUST_CHECK void *weir__zalloc(size_t size) __attribute__((malloc));
+WEIR_API WEIR_MUST_CHECK void *weir__realloc(void *memory, size_t size);
+WEIR_API void weir__free(void *memory);
+
+/* Sends one line to the sink when `level` is enabled; `code` is the error behind it (or 0),
+ * `handle` the connection (or 0). At most 1 KiB of text; a longer one ends in "...". Any thread. */
+WEIR_API void weir__log(enum weir_log_level level, int code, uint64_t handle, const char *format,
+                        ...) WEIR_PRINTF(4, 5);
+
+/* Sets who looks names up on the current loop, which stays valid until it is taken away. 0,
+ * WEIR_EMISUSE (no loop, or somebody does already), WEIR_ENOMEM. */
+WEIR_API int weir__names_set(const weir__names *names, void *self);
+/* Takes it away, if it is this one: connections that wait for a name fail (WEIR_ECANCELED), and
+ * nothing of it is called any more, for lookups that have begun either. */
+WEIR_API void weir__names_unset(weir_loop *loop, void *self);
+
+WEIR_END
+#endif

@@ -1,0 +1,129 @@
+/* TLS 1.2 and 1.3 under the same verbs: the library libweir-tls (link with -lweir-tls -lweir), on
+ * OpenSSL 3. A service names what it speaks TLS with, and its addresses say where:
+ *
+ *     weir_tls_cert cert = {"/etc/web/cert.pem", "/etc/web/key.pem"};
+ *     weir_tls *tls = weir_tls_server_new(&(weir_tls_server_options){.certs = &cert, .cert_count =
+ * 1}); weir_service s = {.listen = "https://:443 http://:80", .tls = weir_tls_layer(tls), …};
+ *
+ * Everything above is as without: on_open comes after the handshake, for which .first_byte_ms is;
+ * weir_finish and weir_close send close_notify. A peer whose stream ends without one ends the
+ * connection with WEIR_ECUT, a failed handshake with WEIR_ETLS, a certificate that was not accepted
+ * with WEIR_ECERT, a handshake larger than the limit with WEIR_ETOOBIG (refused by a limit).
+ *
+ * Renegotiation, compression and early data are off; only ciphers with forward secrecy and
+ * authenticated encryption are there. */
+#ifndef WEIR_TLS_H
+#define WEIR_TLS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <weir/cert.h>
+#include <weir/conn.h>
+#include <weir/export.h>
+#include <weir/filter.h>
+
+typedef struct weir_tls weir_tls;
+
+enum weir_tls_version {
+    WEIR_TLS_VERSION_DEFAULT = 0, /* 1.2 at least */
+    WEIR_TLS_1_2 = 0x0303,
+    WEIR_TLS_1_3 = 0x0304
+};
+
+/* A certificate and its key, PEM files. */
+typedef struct weir_tls_cert {
+    const char *cert_file; /* the certificate first, then those that issued it (but the root) */
+    const char *key_file;  /* not encrypted; NULL: it stands in cert_file too */
+} weir_tls_cert;
+
+/* Whether a server asks its clients for certificates. */
+enum weir_tls_peer_certs {
+    WEIR_TLS_PEER_CERTS_NONE,
+    WEIR_TLS_PEER_CERTS_REQUEST, /* one that comes must be good, none is fine */
+    WEIR_TLS_PEER_CERTS_REQUIRE
+};
+
+/* What both kinds share; zero or NULL means the default. */
+typedef struct weir_tls_limits {
+    enum weir_tls_version version_min;
+    const char *ciphers;          /* of TLS 1.2: an OpenSSL list; those of 1.3 are all good */
+    const char *groups;           /* for the key exchange: an OpenSSL list, the first preferred */
+    uint32_t handshake_max_bytes; /* received in a handshake; default 64 KiB (client: 128 KiB) */
+} weir_tls_limits;
+
+typedef struct weir_tls_server_options {
+    /* The first is for clients that name no host, or one that no certificate has. Others are chosen
+     * by the name: an exact one before one with a wildcard, which stands for one label. */
+    const weir_tls_cert *certs;
+    unsigned cert_count;
+    const char *const *alpn; /* protocols, NULL-terminated, the preferred one first: "http/1.1". A
+                              * client that offers others only is refused. NULL: not spoken of */
+    weir_tls_limits limits;
+    enum weir_tls_peer_certs peer_certs;
+    const char *peer_ca_file; /* who issues them, PEM */
+} weir_tls_server_options;
+
+typedef struct weir_tls_client_options {
+    const char *ca_file;     /* whom to trust, PEM; NULL: whom the system trusts */
+    const char *server_name; /* the name that the certificate must have, and that is asked for;
+                              * NULL: the host of the URL */
+    const char *const *alpn; /* offered, NULL-terminated */
+    bool insecure;           /* the server's certificate is not looked at: it may be anybody. Logged
+                              * as a warning */
+    weir_tls_limits limits;
+    weir_tls_cert cert; /* ours, for servers that ask for one */
+} weir_tls_client_options;
+
+WEIR_BEGIN
+
+WEIR_API weir_tls *weir__tls_server_new(const weir_tls_server_options *options, size_t size);
+/* Loads certificates and keys. NULL: one cannot be used; what is wrong was logged with the file,
+ * the line in it, and the cause. A certificate that has expired, and a chain that seems incomplete,
+ * are warnings. What it is given is copied. It may serve several services and loops, and must live
+ * as long as they. Any thread. */
+static inline weir_tls *weir_tls_server_new(const weir_tls_server_options *options)
+{
+    return weir__tls_server_new(options, sizeof *options);
+}
+
+WEIR_API weir_tls *weir__tls_client_new(const weir_tls_client_options *options, size_t size);
+/* For outgoing connections: the server's certificate must be issued by someone trusted, be valid
+ * now, be meant for servers, and have the name (RFC 9525; an address in numbers as an address).
+ * NULL: logged, as above. Options may be NULL. Any thread. */
+static inline weir_tls *weir_tls_client_new(const weir_tls_client_options *options)
+{
+    return weir__tls_client_new(options, sizeof *options);
+}
+
+/* Loads the files anew: for handshakes that begin from now on; connections keep what they have.
+ * When that fails the former ones stay. 0 or an error, logged. Waits for files. Any thread. */
+WEIR_API int weir_tls_reload(weir_tls *tls);
+
+/* After every service that uses it has ended. NULL is fine. */
+WEIR_API void weir_tls_free(weir_tls *tls);
+
+/* For weir_service.tls; lives as long as `tls`. Any thread. */
+WEIR_API const weir_layer *weir_tls_layer(weir_tls *tls);
+
+/* What a handshake has settled. Texts live as long as the connection. */
+typedef struct weir_tls_info {
+    enum weir_tls_version version;
+    const char *cipher; /* "TLS_AES_128_GCM_SHA256" */
+    const char *group;  /* of the key exchange, "x25519"; "" when it cannot be told */
+    const char *alpn;   /* "" : none */
+    const char *name;   /* the host that the client named; "" : none */
+    bool resumed;       /* an earlier session goes on */
+    bool verified;      /* the peer's certificate was looked at, and accepted */
+} weir_tls_info;
+
+/* 0; WEIR_EGONE; WEIR_EINVALID: there is no TLS on the connection. On its loop's thread. */
+WEIR_API int weir_tls_info_of(weir_conn conn, weir_tls_info *out);
+
+/* What stands in the peer's certificate: its subject, names, fingerprint. As above; WEIR_EINVALID
+ * also when it sent none, or it was not verified. */
+WEIR_API int weir_tls_peer_cert(weir_conn conn, weir_cert_info *out);
+
+WEIR_END
+#endif

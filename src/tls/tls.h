@@ -1,0 +1,177 @@
+/* What the files of libweir-tls share. It stands beside the house: of weir it sees the public
+ * headers only, and nothing in libweir knows it. */
+#ifndef WEIR_TLS_TLS_H
+#define WEIR_TLS_TLS_H
+
+#include <openssl/ssl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <weir/module.h>
+#include <weir/tls.h>
+#include <weir/weir.h>
+
+enum {
+    TLS_HANDSHAKE_SERVER = 64 << 10, /* bytes received in a handshake, by default */
+    TLS_HANDSHAKE_CLIENT = 128 << 10,
+    TLS_PEM_MAX = 1 << 20, /* bytes of a PEM file */
+    TLS_CERTS_MAX = 1024,
+    TLS_ALPN_MAX = 255, /* bytes of a protocol's name */
+    TLS_TEXT = 512
+};
+
+/* The options, copied. */
+struct tls_config {
+    bool client, insecure;
+    weir_tls_cert *certs; /* a client's own: at most one */
+    unsigned cert_count;
+    enum weir_tls_peer_certs peer_certs;
+    char *ca_file, *server_name, *ciphers, *groups;
+    char **alpn;              /* NULL-terminated, or NULL */
+    unsigned char *alpn_wire; /* as the extension has them (RFC 7301 section 3.1) */
+    unsigned alpn_wire_size;
+    int version_min;
+    uint32_t handshake_max_bytes;
+};
+/* config.c. False: out of memory, or an option is wrong; logged. `out` is zeroed before. */
+bool tls_config_server(struct tls_config *out, const weir_tls_server_options *options);
+bool tls_config_client(struct tls_config *out, const weir_tls_client_options *options);
+void tls_config_free(struct tls_config *config);
+/* The configured text of a negotiated protocol, or "". */
+const char *tls_alpn_text(const struct tls_config *config, const unsigned char *name,
+                          unsigned size);
+
+/* names.c: host names to contexts, exact ones and wildcards. */
+struct tls_names {
+    struct tls_name *items; /* sorted */
+    size_t count, room;
+};
+/* The names that a certificate is for; the first certificate of a name keeps it. False: out of
+ * memory. */
+bool tls_names_add(struct tls_names *names, X509 *cert, unsigned context);
+void tls_names_sort(struct tls_names *names);
+/* The context for a host, or -1. */
+int tls_names_find(const struct tls_names *names, const char *host);
+void tls_names_free(struct tls_names *names);
+
+/* What was loaded, counted: a connection keeps that which it was accepted under. */
+struct tls_loaded {
+    atomic_uint refs;
+    const struct tls_config *config;
+    SSL_CTX **contexts; /* one a certificate; the first is for everybody else */
+    unsigned count;
+    struct tls_names names;
+};
+
+enum { TLS_TICKET_KEYS = 3, TLS_TICKET_NAME = 16 };
+struct tls_ticket_key {
+    unsigned char name[TLS_TICKET_NAME], cipher[32], mac[32];
+    weir_time since;
+};
+struct tls_tickets {
+    struct tls_ticket_key keys[TLS_TICKET_KEYS]; /* the newest first */
+    unsigned count;
+};
+
+struct weir_tls {
+    weir_layer layer;
+    struct tls_config config;
+    pthread_mutex_t lock; /* of what follows */
+    struct tls_loaded *current;
+    struct tls_tickets tickets;
+    _Atomic weir_time failure_told; /* a client's failures are logged once a second */
+};
+
+/* context.c */
+/* A context with all that is not a certificate's. NULL: logged. */
+SSL_CTX *tls_context_new(const struct tls_config *config);
+struct tls_loaded *tls_load(const struct tls_config *config); /* NULL: logged */
+struct tls_loaded *tls_current(weir_tls *tls);                /* referred to */
+void tls_unref(struct tls_loaded *loaded);
+
+/* pem.c: PEM files, with the lines that their parts stand on. */
+struct tls_pem {
+    const char *file;
+    char *data;
+    size_t size, at;
+    unsigned line; /* of `at` */
+    /* The part that was found: */
+    const char *block;
+    size_t block_size;
+    unsigned block_line;
+    char label[64];
+};
+bool tls_pem_open(struct tls_pem *pem, const char *file); /* false: logged */
+/* 1: a part was found, 0: there are no more, -1: it has no end, logged. */
+int tls_pem_next(struct tls_pem *pem);
+bool tls_pem_is_cert(const struct tls_pem *pem);
+bool tls_pem_is_key(const struct tls_pem *pem);
+X509 *tls_pem_cert(const struct tls_pem *pem);    /* NULL: logged */
+EVP_PKEY *tls_pem_key(const struct tls_pem *pem); /* NULL: logged */
+void tls_pem_close(struct tls_pem *pem);          /* its bytes are wiped */
+
+/* cert.c: a certificate with its chain and key, checked and put into a context; its names go into
+ * the table. False: logged. */
+bool tls_cert_load(SSL_CTX *context, const weir_tls_cert *files, struct tls_names *names,
+                   unsigned index);
+
+/* verify.c */
+bool tls_trust(SSL_CTX *context, const struct tls_config *config); /* false: logged */
+/* A server's: whose clients' certificates are accepted, when they are asked for. */
+bool tls_trust_clients(SSL_CTX *context, const struct tls_config *config);
+/* Whether that can be the name of one host, which is then asked for and verified without the dot
+ * that ends it (RFC 6066 section 3). */
+bool tls_name_take(char *name);
+/* Names the host that is wanted, of the URL or of the options, to the server and to the check of
+ * its certificate. 0 or an error, logged. */
+int tls_expect(SSL *ssl, weir_filter_at *at, const struct tls_config *config);
+
+/* tickets.c: has a server's tickets sealed with keys that change. With `peer_certs` a session goes
+ * on only while the client's certificate is valid, and not for longer than one ticket would. */
+bool tls_tickets_use(SSL_CTX *context, bool peer_certs);
+
+/* look.c */
+struct weir_cert_info;
+void tls_describe(X509 *cert, struct weir_cert_info *out);
+/* The first certificate in a file, the caller's; NULL: logged. */
+X509 *tls_first_cert(const char *file);
+
+/* error.c: the last error of OpenSSL in words, which are the caller's room; its queue is emptied.
+ */
+const char *tls_error_text(char out[static TLS_TEXT]);
+
+/* filter.c */
+extern const weir_filter tls_filter;
+/* bio.c: a BIO that reads from the input at hand and writes to the layer below. NULL: no memory. */
+struct tls_state;
+BIO *tls_bio_new(struct tls_state *state);
+
+/* wire.c: the records that come, as far as they can be read. */
+struct tls_wire {
+    uint8_t header[5], header_size;   /* of a record (RFC 8446 section 5.1) */
+    uint8_t message[4], message_size; /* of a message of the handshake: its header */
+    bool begun, sealed;               /* sealed: messages are encrypted */
+    uint8_t requests;                 /* for a new handshake */
+    uint32_t record_left, message_left;
+};
+/* False: OpenSSL must not see it, .too_big or .too_many say why. */
+bool tls_wire_look(struct tls_state *s, const uint8_t *bytes, size_t size);
+
+/* One connection's. */
+struct tls_state {
+    weir_filter_at *at;
+    weir_tls *tls;
+    struct tls_loaded *loaded;
+    SSL *ssl;
+    const uint8_t *input; /* during a call of `input`: what OpenSSL has not taken yet */
+    uint32_t input_size;
+    uint32_t handshake_bytes;
+    int down_error;       /* the layer below did not take something */
+    uint32_t burst_bytes; /* encrypted since the last rest */
+    weir_time output_at;
+    struct tls_wire wire;
+    bool client, ready, failed, peer_ended, too_big, too_many;
+    bool output_waits, end_waits; /* for the rest of a message behind the handshake */
+};
+
+#endif
