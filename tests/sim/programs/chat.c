@@ -6,7 +6,8 @@
 
 #include "sim/check/prog.h"
 
-enum { PORT = 7300, PEOPLE = 64, LINE = 300 };
+/* Where a window may be a byte wide, all that is said must still arrive before the run's end. */
+enum { PORT = 7300, PEOPLE = 64, LINE = 300, NARROW_LINE = 30 };
 
 struct chat {
     struct check *check;
@@ -112,7 +113,8 @@ static void talk(struct check_loop *cl, void *arg)
         return;
     }
     p->lines--;
-    size_t size = check_random(run->check, LINE);
+    size_t most = sim_fault_on(SIM_FAULT_SMALL_WINDOW) ? NARROW_LINE : LINE;
+    size_t size = check_random(run->check, most);
     for (size_t i = 0; i < size; i++)
         line[i] = (char)('a' + check_random(run->check, 26));
     line[size] = '\n';
