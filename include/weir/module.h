@@ -39,6 +39,9 @@ WEIR_API void weir__free(void *memory);
 WEIR_API void weir__log(enum weir_log_level level, int code, uint64_t handle, const char *format,
                         ...) WEIR_PRINTF(4, 5);
 
+/* Nanoseconds of the clock of weir_now, now and not when the turn began. Any thread. */
+WEIR_API uint64_t weir__time_ns(void);
+
 /* Sets who looks names up on the current loop, which stays valid until it is taken away. 0,
  * WEIR_EMISUSE (no loop, or somebody does already), WEIR_ENOMEM. */
 WEIR_API int weir__names_set(const weir__names *names, void *self);

@@ -48,7 +48,8 @@ enum weir_tls_peer_certs {
 /* What both kinds share; zero or NULL means the default. */
 typedef struct weir_tls_limits {
     enum weir_tls_version version_min;
-    const char *ciphers;          /* of TLS 1.2: an OpenSSL list; those of 1.3 are all good */
+    enum weir_tls_version version_max; /* default: the newest that OpenSSL has */
+    const char *ciphers;               /* of TLS 1.2: an OpenSSL list; those of 1.3 are all good */
     const char *groups;           /* for the key exchange: an OpenSSL list, the first preferred */
     uint32_t handshake_max_bytes; /* received in a handshake; default 64 KiB (client: 128 KiB) */
 } weir_tls_limits;
@@ -74,6 +75,15 @@ typedef struct weir_tls_client_options {
                               * as a warning */
     weir_tls_limits limits;
     weir_tls_cert cert; /* ours, for servers that ask for one */
+    /* Keys of which the server must have one, or, when its chain is verified, one who issued its
+     * certificate: "sha256//BASE64", of a SubjectPublicKeyInfo (RFC 7469 section 2.4);
+     * NULL-terminated. With `insecure` they are all that is looked at. */
+    const char *const *pins;
+    /* Every handshake is a whole one. Else a connection goes on with a session that an earlier one
+     * had with the same name at the same address: for a day from the whole handshake, while the
+     * server and its certificate allow it, and not beyond a weir_tls_reload. At most 1024 are kept,
+     * for all loops. */
+    bool no_sessions;
 } weir_tls_client_options;
 
 WEIR_BEGIN
@@ -110,12 +120,13 @@ WEIR_API const weir_layer *weir_tls_layer(weir_tls *tls);
 /* What a handshake has settled. Texts live as long as the connection. */
 typedef struct weir_tls_info {
     enum weir_tls_version version;
-    const char *cipher; /* "TLS_AES_128_GCM_SHA256" */
-    const char *group;  /* of the key exchange, "x25519"; "" when it cannot be told */
-    const char *alpn;   /* "" : none */
-    const char *name;   /* the host that the client named; "" : none */
-    bool resumed;       /* an earlier session goes on */
-    bool verified;      /* the peer's certificate was looked at, and accepted */
+    const char *cipher;    /* "TLS_AES_128_GCM_SHA256" */
+    const char *group;     /* of the key exchange, "x25519"; "" when it cannot be told */
+    const char *alpn;      /* "" : none */
+    const char *name;      /* the host that the client named; "" : none */
+    bool resumed;          /* an earlier session goes on */
+    bool verified;         /* the peer's certificate was looked at, and accepted */
+    uint64_t handshake_ns; /* from the established connection to the end of the handshake */
 } weir_tls_info;
 
 /* 0; WEIR_EGONE; WEIR_EINVALID: there is no TLS on the connection. On its loop's thread. */

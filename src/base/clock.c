@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <time.h>
 
+#include <weir/module.h>
+
 enum { NS_PER_S = 1000000000 };
 
 static _Atomic(const struct clock_source *) simulated;
@@ -32,6 +34,11 @@ uint64_t weir__clock_now_ns(void)
     if (__builtin_expect(source != NULL, 0))
         return source->now_ns(source->arg);
     return system_ns(CLOCK_MONOTONIC);
+}
+
+uint64_t weir__time_ns(void)
+{
+    return weir__clock_now_ns();
 }
 
 uint64_t weir__clock_wall_ns(void)

@@ -65,7 +65,13 @@ static bool copy_limits(struct tls_config *config, const weir_tls_limits *limits
     unsigned least = (unsigned)limits->version_min;
     if (least != WEIR_TLS_VERSION_DEFAULT && least != WEIR_TLS_1_2 && least != WEIR_TLS_1_3)
         return wrong(".version_min is neither TLS 1.2 nor 1.3");
+    unsigned most = (unsigned)limits->version_max;
+    if (most != WEIR_TLS_VERSION_DEFAULT && most != WEIR_TLS_1_2 && most != WEIR_TLS_1_3)
+        return wrong(".version_max is neither TLS 1.2 nor 1.3");
+    if (most != 0 && least > most)
+        return wrong(".version_max is below .version_min");
     config->version_min = least != 0 ? (int)least : TLS1_2_VERSION;
+    config->version_max = (int)most;
     config->handshake_max_bytes = limits->handshake_max_bytes != 0 ? limits->handshake_max_bytes
                                   : config->client                 ? TLS_HANDSHAKE_CLIENT
                                                                    : TLS_HANDSHAKE_SERVER;
@@ -110,14 +116,34 @@ bool tls_config_server(struct tls_config *out, const weir_tls_server_options *op
            copy_alpn(out, options->alpn);
 }
 
+static bool copy_pins(struct tls_config *config, const char *const *pins)
+{
+    unsigned count = 0;
+    while (pins != NULL && pins[count] != NULL && count <= TLS_PINS_MAX)
+        count++;
+    if (count > TLS_PINS_MAX)
+        return wrong("more than 256 .pins");
+    if (count == 0)
+        return true;
+    config->pins = OPENSSL_zalloc(count * sizeof *config->pins);
+    if (config->pins == NULL)
+        return out_of_memory();
+    for (; config->pin_count < count; config->pin_count++)
+        if (!tls_pin_read(pins[config->pin_count], config->pins[config->pin_count]))
+            return wrong("one of .pins is not \"sha256//\" and the base64 of 32 bytes");
+    return true;
+}
+
 bool tls_config_client(struct tls_config *out, const weir_tls_client_options *options)
 {
     out->client = true;
     out->insecure = options->insecure;
+    out->no_sessions = options->no_sessions;
     if (options->cert.cert_file != NULL && !copy_certs(out, &options->cert, 1))
         return false;
     return copy_text(&out->ca_file, options->ca_file) && copy_name(out, options->server_name) &&
-           copy_limits(out, &options->limits) && copy_alpn(out, options->alpn);
+           copy_limits(out, &options->limits) && copy_alpn(out, options->alpn) &&
+           copy_pins(out, options->pins);
 }
 
 void tls_config_free(struct tls_config *config)
@@ -135,6 +161,7 @@ void tls_config_free(struct tls_config *config)
     OPENSSL_free(config->server_name);
     OPENSSL_free(config->ciphers);
     OPENSSL_free(config->groups);
+    OPENSSL_free(config->pins);
     *config = (struct tls_config){0};
 }
 

@@ -30,7 +30,7 @@ static bool set_strength(SSL_CTX *context, const struct tls_config *config)
      * of it is said. Level 2: 112 bits, no SHA-1 in signatures, RSA from 2048 bits on. */
     SSL_CTX_set_security_level(context, 2);
     if (SSL_CTX_set_min_proto_version(context, config->version_min) != 1 ||
-        SSL_CTX_set_max_proto_version(context, 0) != 1)
+        SSL_CTX_set_max_proto_version(context, config->version_max) != 1)
         return refuse("version", NULL);
     const char *ciphers = config->ciphers != NULL ? config->ciphers : ciphers_12;
     if (SSL_CTX_set_cipher_list(context, ciphers) != 1)
@@ -76,6 +76,8 @@ SSL_CTX *tls_context_new(const struct tls_config *config)
     /* An idle connection needs no buffers; and queues move. */
     SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF); /* tickets keep no state */
+    if (config->client && !config->no_sessions)
+        tls_sessions_use(context);
     SSL_CTX_set_max_early_data(context, 0); /* which can be played again by others */
     SSL_CTX_set_max_cert_list(context, (long)config->handshake_max_bytes);
     bool fine = set_strength(context, config) &&
@@ -144,6 +146,7 @@ struct tls_loaded *tls_load(const struct tls_config *config)
         return NULL;
     }
     atomic_init(&loaded->refs, 1);
+    tls_sessions_begin(&loaded->sessions);
     loaded->config = config;
     loaded->count = count;
     bool fine;
@@ -174,6 +177,7 @@ void tls_unref(struct tls_loaded *loaded)
 {
     if (loaded == NULL || atomic_fetch_sub_explicit(&loaded->refs, 1, memory_order_acq_rel) != 1)
         return;
+    tls_sessions_end(&loaded->sessions);
     for (unsigned i = 0; i < loaded->count; i++)
         SSL_CTX_free(loaded->contexts[i]);
     tls_names_free(&loaded->names);

@@ -45,7 +45,8 @@ static void broken(struct tls_state *s, const char *cause)
         cause = "the peer asks again and again for a new handshake";
     } else if (verified != X509_V_OK) {
         error = WEIR_ECERT;
-        cause = X509_verify_cert_error_string(verified);
+        cause = verified == TLS_NOT_PINNED ? "none of its keys is pinned"
+                                           : X509_verify_cert_error_string(verified);
     }
     failure_told(s, error, cause);
     weir_filter_close(s->at, error);
@@ -59,6 +60,9 @@ static bool shake(struct tls_state *s)
     int result = SSL_do_handshake(s->ssl);
     if (result == 1) {
         s->ready = true;
+        s->handshake_ns = weir__time_ns() - s->handshake_ns;
+        if (s->client)
+            tls_session_settled(s);
         weir_filter_ready(s->at);
         weir_filter_wake(s->at);
         return true;
@@ -123,6 +127,7 @@ static int tls_open(weir_filter_at *at, void *state, void *config, bool client)
     s->at = at;
     s->tls = config;
     s->client = client;
+    s->handshake_ns = weir__time_ns();
     if (client != s->tls->config.client) {
         weir__log(WEIR_LOG_ERROR, WEIR_EINVALID, weir_filter_conn(at),
                   "TLS: the service's .tls was made for %s, this connection is %s",
@@ -145,8 +150,10 @@ static int tls_open(weir_filter_at *at, void *state, void *config, bool client)
     }
     SSL_set_connect_state(s->ssl);
     int result = tls_expect(s->ssl, at, s->loaded->config);
-    if (result == 0)
+    if (result == 0) {
+        tls_session_offer(s);
         shake(s);
+    }
     return result;
 }
 
@@ -230,6 +237,7 @@ static int tls_output_end(weir_filter_at *at, void *state)
 static void tls_close(weir_filter_at *at, void *state)
 {
     struct tls_state *s = state;
+    tls_session_close(s);
     SSL_free(s->ssl);
     tls_unref(s->loaded);
     s->ssl = NULL;
@@ -270,6 +278,7 @@ int weir_tls_info_of(weir_conn conn, weir_tls_info *out)
         .verified = (SSL_get_verify_mode(s->ssl) & SSL_VERIFY_PEER) != 0 &&
                     SSL_get0_peer_certificate(s->ssl) != NULL &&
                     SSL_get_verify_result(s->ssl) == X509_V_OK,
+        .handshake_ns = s->handshake_ns,
     };
     return 0;
 }

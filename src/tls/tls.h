@@ -17,12 +17,16 @@ enum {
     TLS_PEM_MAX = 1 << 20, /* bytes of a PEM file */
     TLS_CERTS_MAX = 1024,
     TLS_ALPN_MAX = 255, /* bytes of a protocol's name */
-    TLS_TEXT = 512
+    TLS_TEXT = 512,
+    TLS_HOST_MAX = 256,
+    TLS_PIN = 32, /* bytes: SHA-256 */
+    TLS_PINS_MAX = 256,
+    TLS_NOT_PINNED = X509_V_ERR_APPLICATION_VERIFICATION
 };
 
 /* The options, copied. */
 struct tls_config {
-    bool client, insecure;
+    bool client, insecure, no_sessions;
     weir_tls_cert *certs; /* a client's own: at most one */
     unsigned cert_count;
     enum weir_tls_peer_certs peer_certs;
@@ -30,7 +34,9 @@ struct tls_config {
     char **alpn;              /* NULL-terminated, or NULL */
     unsigned char *alpn_wire; /* as the extension has them (RFC 7301 section 3.1) */
     unsigned alpn_wire_size;
-    int version_min;
+    unsigned char (*pins)[TLS_PIN];
+    unsigned pin_count;
+    int version_min, version_max; /* version_max 0: none */
     uint32_t handshake_max_bytes;
 };
 /* config.c. False: out of memory, or an option is wrong; logged. `out` is zeroed before. */
@@ -54,6 +60,28 @@ void tls_names_sort(struct tls_names *names);
 int tls_names_find(const struct tls_names *names, const char *host);
 void tls_names_free(struct tls_names *names);
 
+/* sessions.c: a client's sessions. */
+struct tls_session {
+    char *key;
+    uint64_t hash;
+    SSL_SESSION *session;
+    weir_time began, until; /* its whole handshake; when it must not be used any more */
+    uint64_t number;        /* the newest has the highest */
+};
+struct tls_sessions {
+    pthread_mutex_t lock; /* of what follows */
+    struct tls_session *items;
+    unsigned count, room;
+    uint64_t numbers;
+};
+void tls_sessions_begin(struct tls_sessions *all);
+void tls_sessions_end(struct tls_sessions *all);
+/* The newest for a key, the caller's, and out of the store; NULL: none. Any thread. */
+SSL_SESSION *tls_sessions_take(struct tls_sessions *all, const char *key, weir_time *began);
+/* Takes the reference, unless it fails for want of memory. Any thread. */
+bool tls_sessions_put(struct tls_sessions *all, const char *key, SSL_SESSION *session,
+                      weir_time began, weir_time until);
+
 /* What was loaded, counted: a connection keeps that which it was accepted under. */
 struct tls_loaded {
     atomic_uint refs;
@@ -61,6 +89,7 @@ struct tls_loaded {
     SSL_CTX **contexts; /* one a certificate; the first is for everybody else */
     unsigned count;
     struct tls_names names;
+    struct tls_sessions sessions;
 };
 
 enum { TLS_TICKET_KEYS = 3, TLS_TICKET_NAME = 16 };
@@ -81,6 +110,8 @@ struct weir_tls {
     struct tls_tickets tickets;
     _Atomic weir_time failure_told; /* a client's failures are logged once a second */
 };
+
+struct tls_state;
 
 /* context.c */
 /* A context with all that is not a certificate's. NULL: logged. */
@@ -125,6 +156,18 @@ bool tls_name_take(char *name);
 /* Names the host that is wanted, of the URL or of the options, to the server and to the check of
  * its certificate. 0 or an error, logged. */
 int tls_expect(SSL *ssl, weir_filter_at *at, const struct tls_config *config);
+
+/* pins.c */
+bool tls_pin_read(const char *text, unsigned char out[static TLS_PIN]); /* false: it is none */
+/* Has a client look at keys, or at nothing, as its configuration says. */
+void tls_pins_use(SSL_CTX *context, const struct tls_config *config);
+
+/* sessions.c, of a connection: has it keep what comes, offers one, is told that the handshake is
+ * over, and of its end. */
+void tls_sessions_use(SSL_CTX *context);
+void tls_session_offer(struct tls_state *s);
+void tls_session_settled(struct tls_state *s);
+void tls_session_close(struct tls_state *s);
 
 /* tickets.c: has a server's tickets sealed with keys that change. With `peer_certs` a session goes
  * on only while the client's certificate is valid, and not for longer than one ticket would. */
@@ -172,6 +215,11 @@ struct tls_state {
     struct tls_wire wire;
     bool client, ready, failed, peer_ended, too_big, too_many;
     bool output_waits, end_waits; /* for the rest of a message behind the handshake */
+    bool session_offered;
+    uint8_t tickets;                                /* that were kept */
+    char *session_key;                              /* a client's; NULL: nothing is kept */
+    weir_time session_began, session_offered_began; /* the whole handshake */
+    uint64_t handshake_ns;                          /* first the time at which it began */
 };
 
 #endif

@@ -7,7 +7,7 @@
 
 #include "tls/tls.h"
 
-enum { DEPTH_MAX = 10, HOST_MAX = 256 };
+enum { DEPTH_MAX = 10 };
 
 static bool trust_file(X509_STORE *store, const char *file)
 {
@@ -38,6 +38,13 @@ static bool trust_file(X509_STORE *store, const char *file)
 
 bool tls_trust(SSL_CTX *context, const struct tls_config *config)
 {
+    tls_pins_use(context, config);
+    if (config->insecure && config->pin_count != 0) {
+        weir__log(WEIR_LOG_WARN, 0, 0,
+                  "TLS: of servers' certificates nothing but the key is looked at (.insecure)");
+        SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
+        return true;
+    }
     if (config->insecure) {
         weir__log(WEIR_LOG_WARN, 0, 0,
                   "TLS: servers' certificates are not verified (.insecure): whoever stands between "
@@ -96,7 +103,7 @@ bool tls_name_take(char *name)
 
 int tls_expect(SSL *ssl, weir_filter_at *at, const struct tls_config *config)
 {
-    char host[HOST_MAX];
+    char host[TLS_HOST_MAX];
     const char *name = config->server_name;
     if (name == NULL) {
         int result = weir_filter_host(at, host, sizeof host);
