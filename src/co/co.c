@@ -3,43 +3,8 @@
 #include <weir/error.h>
 
 #include "base/alloc.h"
-#include "base/list.h"
-#include "co/switch.h"
 
-enum co_state { CO_IDLE, CO_NEW, CO_RUNNING, CO_SUSPENDED };
-
-#define CO_ALIGNMENT 64
-
-/* What lies on the stack is not needed to find it again: a run starts from the top each time. */
-struct co {
-    struct stack stack; /* first: the stack pool's part of the record */
-    switch_context context;
-    struct co_pool *pool;
-    uint8_t state; /* enum co_state */
-    bool listed;   /* in pool->alive: was suspended since its run began, or began by co_start */
-    bool waited, firm, at_end;
-    struct list node;
-    void (*fn)(void *); /* what it runs, for those who look from outside */
-    void *arg;
-    uint64_t room[CO_ROOM_BYTES / sizeof(uint64_t)];
-} __attribute__((aligned(CO_ALIGNMENT)));
-
-struct co_pool {
-    switch_context loop; /* where the loop was left while a coroutine runs */
-    struct co *spare;    /* the last that finished: its stack is hot */
-    const void *thread;  /* &current of the owner */
-    struct sanitize_flow flow;
-    struct list alive;
-    uint32_t alive_count, new_count; /* new_count: made, not started yet */
-    uint64_t runs_waited;
-    void (*on_end)(struct co *co, void *arg);
-    void *on_end_arg;
-    struct stack_pool stacks;
-};
-
-/* Also names the thread by its address. Coroutines never move, so a compiler that keeps the address
- * over a switch is right. */
-static _Thread_local struct co *current __attribute__((tls_model("initial-exec")));
+_Thread_local struct co *weir__co_current __attribute__((tls_model("initial-exec")));
 
 int co_pool_new(const struct stack_options *options, struct co_pool **out)
 {
@@ -57,7 +22,7 @@ int co_pool_new(const struct stack_options *options, struct co_pool **out)
         return error;
     }
     list_init(&pool->alive);
-    pool->thread = &current;
+    pool->thread = &weir__co_current;
     *out = pool;
     return 0;
 }
@@ -66,7 +31,7 @@ int co_pool_free(struct co_pool *pool)
 {
     if (pool == NULL)
         return 0;
-    if (pool->alive_count > 0 || pool->new_count > 0 || current != NULL)
+    if (pool->alive_count > 0 || pool->new_count > 0 || weir__co_current != NULL)
         return WEIR_EMISUSE;
     if (pool->spare != NULL)
         stack_give(&pool->stacks, &pool->spare->stack);
@@ -78,9 +43,9 @@ int co_pool_free(struct co_pool *pool)
 /* A thread may take over a pool that has nothing halfway. */
 static bool pool_adopt(struct co_pool *pool)
 {
-    if (current != NULL || pool->alive_count > 0 || pool->new_count > 0)
+    if (weir__co_current != NULL || pool->alive_count > 0 || pool->new_count > 0)
         return false;
-    pool->thread = &current;
+    pool->thread = &weir__co_current;
     return true;
 }
 
@@ -97,7 +62,7 @@ static int spare_refill(struct co_pool *pool)
 }
 
 /* After the first suspension since a run began: the stack is not the spare one any more. */
-static void co_settle_suspended(struct co_pool *pool, struct co *co)
+void weir__co_settle_suspended(struct co_pool *pool, struct co *co)
 {
     stack_check(&co->stack);
     if (!co->waited)
@@ -112,7 +77,7 @@ static void co_settle_suspended(struct co_pool *pool, struct co *co)
 }
 
 /* The one that finished last becomes the spare one. */
-static void co_settle_finished(struct co_pool *pool, struct co *co)
+void weir__co_settle_finished(struct co_pool *pool, struct co *co)
 {
     stack_check(&co->stack);
     co->state = CO_IDLE;
@@ -130,26 +95,12 @@ static void co_settle_finished(struct co_pool *pool, struct co *co)
     pool->spare = co;
 }
 
-/* Back on the loop's stack: who came back suspended has said so, who returned has not. */
-static inline __attribute__((always_inline)) int co_settle(struct co_pool *pool, struct co *co)
-{
-    bool finished = co->state == CO_RUNNING;
-
-    sanitize_leave(&pool->flow, &co->stack.flow, finished);
-    current = NULL;
-    if (finished)
-        co_settle_finished(pool, co);
-    else
-        co_settle_suspended(pool, co);
-    return finished;
-}
-
 /* The first run of a coroutine whose stack and function are set. */
 static inline __attribute__((always_inline)) int co_begin(struct co_pool *pool, struct co *co)
 {
     co->state = CO_RUNNING;
     co->waited = false;
-    current = co;
+    weir__co_current = co;
     sanitize_enter(&pool->flow, &co->stack.flow);
     switch_run(&pool->loop, &co->context, co->stack.low, co->stack.high, co->fn, co->arg);
     return co_settle(pool, co);
@@ -159,7 +110,7 @@ int co_run(struct co_pool *pool, void (*fn)(void *arg), void *arg)
 {
     struct co *co;
 
-    if (current != NULL || (pool->thread != &current && !pool_adopt(pool)))
+    if (weir__co_current != NULL || (pool->thread != &weir__co_current && !pool_adopt(pool)))
         return WEIR_EMISUSE;
     if (pool->spare == NULL) {
         int error = spare_refill(pool);
@@ -179,7 +130,7 @@ int co_new(struct co_pool *pool, void (*fn)(void *arg), void *arg, struct co **o
     struct co *co;
     int error;
 
-    if (pool->thread != &current && !pool_adopt(pool))
+    if (pool->thread != &weir__co_current && !pool_adopt(pool))
         return WEIR_EMISUSE;
     error = stack_take(&pool->stacks, &stack);
     if (error < 0)
@@ -198,7 +149,7 @@ int co_start(struct co *co)
 {
     struct co_pool *pool = co->pool;
 
-    if (current != NULL || pool->thread != &current || co->state != CO_NEW)
+    if (weir__co_current != NULL || pool->thread != &weir__co_current || co->state != CO_NEW)
         return WEIR_EMISUSE;
     pool->new_count--;
     co->listed = true;
@@ -236,34 +187,6 @@ void co_firm(struct co *co, bool firm)
 bool co_is_firm(const struct co *co)
 {
     return co->firm;
-}
-
-intptr_t co_suspend(void)
-{
-    struct co *co = current;
-
-    if (co == NULL)
-        return WEIR_EMISUSE;
-    co->state = CO_SUSPENDED;
-    return (intptr_t)switch_swap(&co->context, &co->pool->loop, NULL);
-}
-
-int co_resume(struct co *co, intptr_t value)
-{
-    struct co_pool *pool = co->pool;
-
-    if (current != NULL || pool->thread != &current || co->state != CO_SUSPENDED)
-        return WEIR_EMISUSE;
-    co->state = CO_RUNNING;
-    current = co;
-    sanitize_enter(&pool->flow, &co->stack.flow);
-    switch_swap(&pool->loop, &co->context, (void *)value);
-    return co_settle(pool, co);
-}
-
-struct co *co_current(void)
-{
-    return current;
 }
 
 struct co *co_next(struct co_pool *pool, struct co *after)

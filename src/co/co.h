@@ -62,18 +62,6 @@ void co_at_end(struct co *co);
 void co_firm(struct co *co, bool firm);
 bool co_is_firm(const struct co *co);
 
-/* Leaves the coroutine that calls, for the loop. Returns what co_resume passes, or at once
- * WEIR_EMISUSE outside of any coroutine. */
-intptr_t co_suspend(void);
-
-/* Goes on with a suspended coroutine, at once; its co_suspend returns `value`. 1: its function has
- * returned, and `co` is no more; 0: it was suspended again. WEIR_EMISUSE: it is not suspended, or
- * the caller is inside a coroutine or in another thread. */
-int co_resume(struct co *co, intptr_t value);
-
-/* The coroutine that calls; NULL on the loop's stack. Any thread. */
-struct co *co_current(void);
-
 /* Goes through the suspended coroutines, oldest first: NULL gives the first, and returns NULL after
  * the last. The order and the place are lost when one is resumed. */
 struct co *co_next(struct co_pool *pool, struct co *after);
@@ -85,5 +73,7 @@ size_t co_used_bytes(struct co *co);
 uint32_t co_pool_shrink(struct co_pool *pool, uint32_t budget);
 
 void co_pool_stats(const struct co_pool *pool, struct co_stats *out);
+
+#include "co/resume.h"
 
 #endif
