@@ -33,6 +33,7 @@ struct check_conn {
     struct check_conn *peer;    /* the other end, when known */
     struct check_conn *coupled; /* by check_pipe */
     bool mailed;                /* mail is on its way: nothing else may be sent */
+    uint64_t before_mail;       /* bytes of `out` before such as has come; UINT64_MAX: none has */
     bool beyond;         /* its peer is in a pipe: what this end gets, another one has sent */
     struct stream out;   /* what send took */
     struct stream early; /* what came before the other end was known */

@@ -34,7 +34,7 @@ static void arrives(weir_task *task, void *arg)
         uint32_t cap = cc->side->service.hard_cap_bytes;
         m->put = true;
         cc->drain_may = true;
-        m->total = stream_total(&cc->out);
+        m->total = cc->before_mail = stream_total(&cc->out);
         stream_put(&cc->out, m->bytes, m->size);
         m->full_fine = stats.queued_bytes + m->size > (cap != 0 ? cap : 1u << 20) / 2 ||
                        cc->pieces > cl->segments_max / 4;
@@ -142,6 +142,7 @@ void check_mail(struct check_conn *cc, size_t size)
         abort();
     told_in_time(cl);
     cl->mailing = cc->mailed = true;
+    cc->before_mail = UINT64_MAX;
     m->cc = cc;
     m->size = size;
     m->home = weir_loop_current();
