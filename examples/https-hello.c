@@ -25,7 +25,7 @@ int main(int argc, char **argv)
         return 2;
     }
     weir_log_set(weir_log_to_fd, (void *)2, WEIR_LOG_WARN);
-    weir_tls_cert cert = {argv[1], argv[2]};
+    weir_tls_cert cert = {.cert_file = argv[1], .key_file = argv[2]};
     weir_tls *tls = weir_tls_server_new(
         &(weir_tls_server_options){.certs = &cert, .cert_count = 1, .alpn = alpn});
     weir_http_app *app = weir_http_app_new(NULL);

@@ -18,7 +18,7 @@ static void echo(weir_conn c, weir_view in, void *session)
 
 static int serve(const char *cert_file, const char *key_file, const char *url)
 {
-    weir_tls_cert cert = {cert_file, key_file};
+    weir_tls_cert cert = {.cert_file = cert_file, .key_file = key_file};
     weir_tls *tls =
         weir_tls_server_new(&(weir_tls_server_options){.certs = &cert, .cert_count = 1});
     weir_service service = {.listen = url, .tls = weir_tls_layer(tls), .on_data = echo};

@@ -1,7 +1,7 @@
 /* TLS 1.2 and 1.3 under the same verbs: the library libweir-tls (link with -lweir-tls -lweir), on
  * OpenSSL 3. A service names what it speaks TLS with, and its addresses say where:
  *
- *     weir_tls_cert cert = {"/etc/web/cert.pem", "/etc/web/key.pem"};
+ *     weir_tls_cert cert = {.cert_file = "/etc/web/cert.pem", .key_file = "/etc/web/key.pem"};
  *     weir_tls *tls = weir_tls_server_new(&(weir_tls_server_options){.certs = &cert, .cert_count =
  * 1}); weir_service s = {.listen = "https://:443 http://:80", .tls = weir_tls_layer(tls), …};
  *
@@ -36,6 +36,9 @@ enum weir_tls_version {
 typedef struct weir_tls_cert {
     const char *cert_file; /* the certificate first, then those that issued it (but the root) */
     const char *key_file;  /* not encrypted; NULL: it stands in cert_file too */
+    /* A server's: what its CA says of the certificate, an OCSP response in DER, stapled to it (RFC
+     * 6066 section 8) while it is current; NULL: nothing. One that is wrong is a warning. */
+    const char *ocsp_file;
 } weir_tls_cert;
 
 /* Whether a server asks its clients for certificates. */
@@ -64,6 +67,11 @@ typedef struct weir_tls_server_options {
     weir_tls_limits limits;
     enum weir_tls_peer_certs peer_certs;
     const char *peer_ca_file; /* who issues them, PEM */
+    /* Keys of session tickets for several processes: 1 to 16 times 80 bytes, each a name of 16, a
+     * key for HMAC-SHA256 and one for AES-256-CBC of 32. The first seals, all open. Others must
+     * have no access to the file. They are the file's as long as it says so: whoever writes it
+     * renews them. NULL: keys of this weir_tls alone, renewed each hour. */
+    const char *ticket_key_file;
 } weir_tls_server_options;
 
 typedef struct weir_tls_client_options {

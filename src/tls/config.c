@@ -86,13 +86,14 @@ static bool copy_certs(struct tls_config *config, const weir_tls_cert *certs, un
         return out_of_memory();
     config->cert_count = count;
     for (unsigned i = 0; i < count; i++) {
-        char *cert = NULL, *key = NULL;
+        char *cert = NULL, *key = NULL, *ocsp = NULL;
         if (certs[i].cert_file == NULL)
             return wrong("a certificate without .cert_file");
         bool fine =
             copy_text(&cert, certs[i].cert_file) &&
-            copy_text(&key, certs[i].key_file != NULL ? certs[i].key_file : certs[i].cert_file);
-        config->certs[i] = (weir_tls_cert){cert, key};
+            copy_text(&key, certs[i].key_file != NULL ? certs[i].key_file : certs[i].cert_file) &&
+            copy_text(&ocsp, certs[i].ocsp_file);
+        config->certs[i] = (weir_tls_cert){.cert_file = cert, .key_file = key, .ocsp_file = ocsp};
         if (!fine)
             return false;
     }
@@ -112,8 +113,9 @@ bool tls_config_server(struct tls_config *out, const weir_tls_server_options *op
         return wrong(".peer_certs and .peer_ca_file are of no use without each other");
     out->peer_certs = options->peer_certs;
     return copy_certs(out, options->certs, options->cert_count) &&
-           copy_text(&out->ca_file, options->peer_ca_file) && copy_limits(out, &options->limits) &&
-           copy_alpn(out, options->alpn);
+           copy_text(&out->ca_file, options->peer_ca_file) &&
+           copy_text(&out->ticket_key_file, options->ticket_key_file) &&
+           copy_limits(out, &options->limits) && copy_alpn(out, options->alpn);
 }
 
 static bool copy_pins(struct tls_config *config, const char *const *pins)
@@ -151,6 +153,7 @@ void tls_config_free(struct tls_config *config)
     for (unsigned i = 0; i < config->cert_count; i++) {
         OPENSSL_free((char *)(uintptr_t)config->certs[i].cert_file);
         OPENSSL_free((char *)(uintptr_t)config->certs[i].key_file);
+        OPENSSL_free((char *)(uintptr_t)config->certs[i].ocsp_file);
     }
     for (size_t i = 0; config->alpn != NULL && config->alpn[i] != NULL; i++)
         OPENSSL_free(config->alpn[i]);
@@ -162,6 +165,7 @@ void tls_config_free(struct tls_config *config)
     OPENSSL_free(config->ciphers);
     OPENSSL_free(config->groups);
     OPENSSL_free(config->pins);
+    OPENSSL_free(config->ticket_key_file);
     *config = (struct tls_config){0};
 }
 

@@ -127,6 +127,8 @@ static bool load_certs(struct tls_loaded *loaded)
             return false;
         if (asks && SSL_CTX_set_session_id_context(context, id, sizeof id) != 1)
             return refuse("session", NULL);
+        if (config->certs[i].ocsp_file != NULL)
+            loaded->staples[i] = tls_staple_load(context, config->certs[i].ocsp_file);
     }
     tls_names_sort(&loaded->names);
     SSL_CTX_set_tlsext_servername_callback(loaded->contexts[0], choose_cert);
@@ -140,7 +142,13 @@ struct tls_loaded *tls_load(const struct tls_config *config)
     unsigned count = config->client ? 1 : config->cert_count;
     if (loaded != NULL)
         loaded->contexts = OPENSSL_zalloc(count * sizeof(SSL_CTX *));
-    if (loaded == NULL || loaded->contexts == NULL) {
+    if (loaded != NULL)
+        loaded->staples = OPENSSL_zalloc(count * sizeof(struct tls_staple *));
+    if (loaded == NULL || loaded->contexts == NULL || loaded->staples == NULL) {
+        if (loaded != NULL) {
+            OPENSSL_free(loaded->contexts);
+            OPENSSL_free(loaded->staples);
+        }
         OPENSSL_free(loaded);
         weir__log(WEIR_LOG_ERROR, WEIR_ENOMEM, 0, "TLS: %s", weir_error_text(WEIR_ENOMEM));
         return NULL;
@@ -178,8 +186,11 @@ void tls_unref(struct tls_loaded *loaded)
     if (loaded == NULL || atomic_fetch_sub_explicit(&loaded->refs, 1, memory_order_acq_rel) != 1)
         return;
     tls_sessions_end(&loaded->sessions);
-    for (unsigned i = 0; i < loaded->count; i++)
+    for (unsigned i = 0; i < loaded->count; i++) {
         SSL_CTX_free(loaded->contexts[i]);
+        tls_staple_free(loaded->staples[i]);
+    }
+    OPENSSL_free(loaded->staples);
     tls_names_free(&loaded->names);
     OPENSSL_free(loaded->contexts);
     OPENSSL_free(loaded);
@@ -189,22 +200,30 @@ int weir_tls_reload(weir_tls *tls)
 {
     if (tls == NULL)
         return WEIR_EINVALID;
-    struct tls_loaded *fresh = tls_load(&tls->config);
-    if (fresh == NULL)
+    struct tls_tickets keys = {.count = 0};
+    struct tls_loaded *fresh = NULL;
+    if (tls_tickets_read(&tls->config, &keys))
+        fresh = tls_load(&tls->config);
+    if (fresh == NULL) {
+        OPENSSL_cleanse(&keys, sizeof keys);
         return WEIR_EINVALID;
+    }
     pthread_mutex_lock(&tls->lock);
     struct tls_loaded *former = tls->current;
     tls->current = fresh;
     if (tls->config.peer_certs != WEIR_TLS_PEER_CERTS_NONE)
         OPENSSL_cleanse(&tls->tickets, sizeof tls->tickets); /* given to whom may be nobody now */
+    memcpy(tls->tickets.file_keys, keys.file_keys, sizeof keys.file_keys);
+    tls->tickets.file_count = keys.file_count;
     pthread_mutex_unlock(&tls->lock);
+    OPENSSL_cleanse(&keys, sizeof keys);
     tls_unref(former);
     return 0;
 }
 
 static weir_tls *tls_made(weir_tls *tls, bool fine)
 {
-    if (fine)
+    if (fine && tls_tickets_read(&tls->config, &tls->tickets))
         tls->current = tls_load(&tls->config);
     if (tls->current != NULL)
         return tls;

@@ -1,54 +1,25 @@
 /* PEM files, read part by part so that what is wrong can be told with its line; the parts
  * themselves are decoded by OpenSSL (RFC 7468). */
-#include <errno.h>
-#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "tls/tls.h"
-
-static bool refuse(const char *file, int error, const char *what)
-{
-    weir__log(WEIR_LOG_ERROR, error, 0, "%s: %s", file, what);
-    return false;
-}
-
-static bool read_all(int fd, struct tls_pem *pem)
-{
-    while (pem->size < TLS_PEM_MAX + 1) {
-        ssize_t got = read(fd, pem->data + pem->size, TLS_PEM_MAX + 1 - pem->size);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return refuse(pem->file, -errno, weir_error_text(-errno));
-        if (got == 0)
-            return true;
-        pem->size += (size_t)got;
-    }
-    return refuse(pem->file, WEIR_ETOOBIG, "larger than 1 MiB: no file of certificates or keys");
-}
 
 bool tls_pem_open(struct tls_pem *pem, const char *file)
 {
     *pem = (struct tls_pem){.file = file, .line = 1};
-    int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe with nobody at it: no wait */
-    if (fd < 0)
-        return refuse(file, -errno, weir_error_text(-errno));
-    pem->data = OPENSSL_malloc(TLS_PEM_MAX + 1);
-    bool fine = pem->data != NULL ? read_all(fd, pem)
-                                  : refuse(file, WEIR_ENOMEM, weir_error_text(WEIR_ENOMEM));
-    close(fd);
-    if (!fine)
-        tls_pem_close(pem);
-    return fine;
+    pem->whole = (struct tls_file){.name = file, .most = TLS_PEM_MAX, .level = WEIR_LOG_ERROR};
+    if (!tls_file_read(&pem->whole, "certificates or keys"))
+        return false;
+    pem->data = (const char *)pem->whole.data;
+    pem->size = pem->whole.size;
+    return true;
 }
 
 void tls_pem_close(struct tls_pem *pem)
 {
-    OPENSSL_clear_free(pem->data, TLS_PEM_MAX + 1);
+    tls_file_close(&pem->whole);
     pem->data = NULL;
 }
 

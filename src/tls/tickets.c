@@ -1,6 +1,7 @@
 /* The keys that session tickets are sealed with: one for all loops, a new one each hour, those that
  * are not three hours old still accepted. A key that was dropped can open no recorded connection of
- * TLS 1.2 any more. The sealing itself is OpenSSL's (RFC 5077 section 4). */
+ * TLS 1.2 any more. Or those of a file, which several processes share and somebody else renews. The
+ * sealing itself is OpenSSL's (RFC 5077 section 4). */
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
@@ -16,6 +17,51 @@ static weir_time age(weir_time since, weir_time now)
 {
     int64_t passed = (int64_t)(now - since);
     return passed > 0 ? (weir_time)passed : 0;
+}
+
+/* A file has keys of 80 bytes, as nginx's files of one key are: name, key of the MAC, key of the
+ * cipher. */
+enum { FILE_NAME = TLS_TICKET_NAME, FILE_MAC = 32, FILE_CIPHER = 32 };
+enum { FILE_KEY = FILE_NAME + FILE_MAC + FILE_CIPHER };
+
+static bool file_keys(const struct tls_file *file, struct tls_tickets *out)
+{
+    static const unsigned char zeroes[FILE_KEY - FILE_NAME];
+    const unsigned char *at = file->data;
+    for (size_t left = file->size; left != 0; left -= FILE_KEY, at += FILE_KEY) {
+        struct tls_ticket_key *key = &out->file_keys[out->file_count];
+        if (memcmp(at + FILE_NAME, zeroes, sizeof zeroes) == 0) {
+            weir__log(WEIR_LOG_ERROR, WEIR_EINVALID, 0, "%s: key %u is nothing but zeroes",
+                      file->name, out->file_count + 1);
+            return false;
+        }
+        memcpy(key->name, at, FILE_NAME);
+        memcpy(key->mac, at + FILE_NAME, FILE_MAC);
+        memcpy(key->cipher, at + FILE_NAME + FILE_MAC, FILE_CIPHER);
+        out->file_count++;
+    }
+    return true;
+}
+
+bool tls_tickets_read(const struct tls_config *config, struct tls_tickets *out)
+{
+    struct tls_file file = {.name = config->ticket_key_file,
+                            .most = TLS_TICKET_FILE_KEYS << 10,
+                            .level = WEIR_LOG_ERROR,
+                            .secret = true};
+    if (config->ticket_key_file == NULL)
+        return true;
+    if (!tls_file_read(&file, "ticket keys"))
+        return false;
+    bool fits = file.size != 0 && file.size % FILE_KEY == 0 &&
+                file.size <= TLS_TICKET_FILE_KEYS * (size_t)FILE_KEY;
+    if (!fits)
+        weir__log(WEIR_LOG_ERROR, WEIR_EINVALID, 0,
+                  "%s: %zu bytes are not 1 to 16 keys of 80 bytes each; openssl rand 80 makes one",
+                  file.name, file.size);
+    fits = fits && file_keys(&file, out);
+    tls_file_close(&file);
+    return fits;
 }
 
 /* With the lock held. */
@@ -43,14 +89,19 @@ static bool renew(struct tls_tickets *tickets, weir_time now)
 static int key_get(weir_tls *tls, const unsigned char *name, struct tls_ticket_key *out)
 {
     struct tls_tickets *tickets = &tls->tickets;
+    const struct tls_ticket_key *keys = tickets->file_keys;
     int found = -1;
     pthread_mutex_lock(&tls->lock);
-    if (renew(tickets, weir_now()))
-        for (unsigned i = 0; i < tickets->count && found < 0; i++)
-            if (name == NULL || memcmp(tickets->keys[i].name, name, TLS_TICKET_NAME) == 0)
-                found = (int)i;
+    unsigned count = tickets->file_count;
+    if (count == 0 && renew(tickets, weir_now())) {
+        keys = tickets->keys;
+        count = tickets->count;
+    }
+    for (unsigned i = 0; i < count && found < 0; i++)
+        if (name == NULL || memcmp(keys[i].name, name, TLS_TICKET_NAME) == 0)
+            found = (int)i;
     if (found >= 0)
-        *out = tickets->keys[found];
+        *out = keys[found];
     pthread_mutex_unlock(&tls->lock);
     return found;
 }

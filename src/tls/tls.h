@@ -17,6 +17,7 @@ enum {
     TLS_PEM_MAX = 1 << 20, /* bytes of a PEM file */
     TLS_CERTS_MAX = 1024,
     TLS_ALPN_MAX = 255, /* bytes of a protocol's name */
+    TLS_TICKET_FILE_KEYS = 16,
     TLS_TEXT = 512,
     TLS_HOST_MAX = 256,
     TLS_PIN = 32, /* bytes: SHA-256 */
@@ -30,7 +31,7 @@ struct tls_config {
     weir_tls_cert *certs; /* a client's own: at most one */
     unsigned cert_count;
     enum weir_tls_peer_certs peer_certs;
-    char *ca_file, *server_name, *ciphers, *groups;
+    char *ca_file, *server_name, *ciphers, *groups, *ticket_key_file;
     char **alpn;              /* NULL-terminated, or NULL */
     unsigned char *alpn_wire; /* as the extension has them (RFC 7301 section 3.1) */
     unsigned alpn_wire_size;
@@ -90,6 +91,7 @@ struct tls_loaded {
     unsigned count;
     struct tls_names names;
     struct tls_sessions sessions;
+    struct tls_staple **staples; /* as many; NULL: nothing is stapled to that one */
 };
 
 enum { TLS_TICKET_KEYS = 3, TLS_TICKET_NAME = 16 };
@@ -100,6 +102,9 @@ struct tls_ticket_key {
 struct tls_tickets {
     struct tls_ticket_key keys[TLS_TICKET_KEYS]; /* the newest first */
     unsigned count;
+    /* Those of .ticket_key_file, in its order, are in their place. */
+    struct tls_ticket_key file_keys[TLS_TICKET_FILE_KEYS];
+    unsigned file_count;
 };
 
 struct weir_tls {
@@ -120,10 +125,29 @@ struct tls_loaded *tls_load(const struct tls_config *config); /* NULL: logged */
 struct tls_loaded *tls_current(weir_tls *tls);                /* referred to */
 void tls_unref(struct tls_loaded *loaded);
 
+/* file.c */
+struct tls_file {
+    const char *name;
+    size_t most;               /* bytes */
+    enum weir_log_level level; /* of what is wrong */
+    bool secret;               /* others may have no access to it, and it is no pipe */
+    unsigned char *data;       /* what was read */
+    size_t size;
+};
+/* Reads the file that the first four name. False: logged; `what` says what should stand in it. */
+bool tls_file_read(struct tls_file *file, const char *what);
+void tls_file_close(struct tls_file *file); /* its bytes are wiped */
+
+/* staple.c: an answer of an OCSP responder that goes with the context's certificate. NULL: there is
+ * none that fits, logged. Freed behind the context. */
+struct tls_staple;
+struct tls_staple *tls_staple_load(SSL_CTX *context, const char *file);
+void tls_staple_free(struct tls_staple *staple);
+
 /* pem.c: PEM files, with the lines that their parts stand on. */
 struct tls_pem {
-    const char *file;
-    char *data;
+    struct tls_file whole;
+    const char *file, *data;
     size_t size, at;
     unsigned line; /* of `at` */
     /* The part that was found: */
@@ -172,6 +196,8 @@ void tls_session_close(struct tls_state *s);
 /* tickets.c: has a server's tickets sealed with keys that change. With `peer_certs` a session goes
  * on only while the client's certificate is valid, and not for longer than one ticket would. */
 bool tls_tickets_use(SSL_CTX *context, bool peer_certs);
+/* Reads the keys of .ticket_key_file, if there is one. False: logged. */
+bool tls_tickets_read(const struct tls_config *config, struct tls_tickets *out);
 
 /* look.c */
 struct weir_cert_info;

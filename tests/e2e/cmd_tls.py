@@ -271,6 +271,9 @@ def certificates_are_loaded_anew():
     issued("localhost", "-addext", "subjectAltName=DNS:localhost")
     wait_until(lambda: serial() != first, what="the new certificate, by itself")
     second = serial()
+    issued("localhost", "-addext", "subjectAltName=DNS:localhost")
+    wait_until(lambda: serial() != second, what="the third one, too")
+    second = serial()
     os.rename(key, key + ".away")
     server.signal(1)
     wait_until(lambda: "former certificates stay" in server.text(), what="a word about it")
@@ -338,6 +341,86 @@ def certificates_of_ones_own():
     cert("show", "nothing.pem", code=66)
 
 
+def answer(pem, as_file=None):
+    """What the local CA says of a certificate, by openssl ocsp: a file beside it."""
+    out, _ = run("openssl", "x509", "-in", pem, "-noout", "-serial")
+    serial = out.decode().strip().split("=")[1]
+    index, asked, said = pem + ".index", pem + ".asked", as_file or pem + ".ocsp"
+    with open(index, "w") as file:
+        file.write(f"V\t{time.strftime('%y', time.gmtime(time.time() + 9e8))}0101000000Z\t\t"
+                   f"{serial}\tunknown\t/CN=x\n")
+    run("openssl", "ocsp", "-issuer", CA, "-cert", pem, "-no_nonce", "-reqout", asked)
+    run("openssl", "ocsp", "-index", index, "-CA", CA, "-rsigner", CA, "-rkey",
+        os.path.join(STATE, "ca.key"), "-reqin", asked, "-respout", said + ".new", "-ndays", "2")
+    os.rename(said + ".new", said)
+    return said
+
+
+@test
+def answers_are_stapled():
+    pem, key = issued("stapled", "-addext", "subjectAltName=DNS:localhost")
+    with open(pem, "ab") as chain, open(CA, "rb") as ca:
+        chain.write(ca.read())
+    said = answer(os.path.join(STATE, "localhost.pem"), pem + ".ocsp")  # about another one
+    server = served("--verbose", "--cert", pem, "--key", key, "--ocsp", said, folder(index_html=b"hello"))
+
+    def status():
+        out, _ = run("openssl", "s_client", "-connect", f"127.0.0.1:{server.tls_port}", "-CAfile", CA,
+                     "-status", data=b"")
+        return out
+    wait_until(lambda: b"OCSP response: no response sent" in status(), what="no wrong answer")
+    assert server.text().count("about another certificate: no OCSP answer is stapled") == 1, server.text()
+    answer(pem)
+    wait_until(lambda: b"OCSP Response Status: successful" in status(), what="the new one, by itself")
+    assert b"Cert Status: good" in status()
+    assert curl(server, "/", "--cert-status") == b"hello"
+    os.remove(said)
+    server.signal(1)
+    wait_until(lambda: b"no response sent" in status(), what="none behind HUP")
+    server.stop()
+
+
+@test
+def sessions_go_on_at_another_server():
+    keys = os.path.join(SCRATCH, "tickets")
+
+    def write(data):
+        with open(os.open(keys + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(data)
+        os.rename(keys + ".new", keys)
+    first, second = os.urandom(80), os.urandom(80)
+    write(first)
+    www = folder(index_html=b"hello")
+    servers = [served("--tls", "--verbose", "--ticket-keys", keys, www) for _ in range(2)]
+
+    def reused(server, made, session):
+        with made.wrap_socket(server.connect(), server_hostname="localhost", session=session) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            while client.recv(1 << 16):
+                pass
+            return client.session_reused, client.session
+    for version in ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3:
+        write(first)
+        for server in servers:
+            server.signal(1)
+        made = context()
+        made.minimum_version = made.maximum_version = version
+        wait_until(lambda: reused(servers[1], made, reused(servers[0], made, None)[1])[0],
+                   what="a session of the other server")
+        _, session = reused(servers[0], made, None)
+        write(second + first)  # they see that it has changed
+        newer = [None]
+
+        def renewed():
+            newer[0] = reused(servers[0], made, None)[1]
+            return reused(servers[1], made, session)[0] and reused(servers[1], made, newer[0])[0]
+        wait_until(renewed, what="a session sealed with the first key, and the second one's too")
+        write(second)
+        wait_until(lambda: not reused(servers[1], made, session)[0], what="the end of the former key")
+    for server in servers:
+        server.stop()
+
+
 @test
 def what_cannot_be():
     pem, key = os.path.join(STATE, "localhost.pem"), os.path.join(STATE, "localhost.key")
@@ -355,6 +438,10 @@ def what_cannot_be():
     refused(*listen, "--cert", "/proc/nothing.pem", code=66, says="/proc/nothing.pem: No such file")
     refused(*listen, "--cert", pem, "--key", other, code=78, says=f"{other}, line 1: this key does not")
     refused(*listen, "--cert", pem, code=78, says="no key in it")
+    refused(*listen, "--tls", "--ocsp", pem, code=64, says="--ocsp without")
+    refused("--listen", "http://127.0.0.1:0", "--ticket-keys", key, code=64, says="https://")
+    refused(*listen, "--tls", "--ticket-keys", pem, code=77, says="chmod 600")
+    refused(*listen, "--tls", "--ticket-keys", key, code=78, says="80 bytes")
     refused("--listen", "tls://127.0.0.1:0", code=64, says="HTTP/1.1 needs")
     refused(*listen, "--tls", "--redirect", code=64, says="listen on both")
     refused(*listen, "--tls", "--hsts", "1", "--listen", "http://127.0.0.1:0", code=64, says="--hsts")

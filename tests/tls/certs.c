@@ -38,7 +38,8 @@ const char *cert_path(const char *name, const char *suffix)
 
 weir_tls_cert cert_files(const char *name)
 {
-    return (weir_tls_cert){cert_path(name, ".pem"), cert_path(name, ".key")};
+    return (weir_tls_cert){.cert_file = cert_path(name, ".pem"),
+                           .key_file = cert_path(name, ".key")};
 }
 
 static FILE *file_new(const char *path, int mode)

@@ -83,6 +83,20 @@ const struct option serve_options[] = {
      AT(keys),
      .help = "the key of a --cert, in the same order; without any, the keys stand in the "
              "certificates' files"},
+    {.name = "ocsp",
+     .kind = OPTION_TEXTS,
+     .value_name = "FILE",
+     AT(staples),
+     .help =
+         "what the CA says of a --cert, in the same order (\"none\": nothing): an OCSP response "
+         "in DER, stapled to the certificate while it is current"},
+    {.name = "ticket-keys",
+     .kind = OPTION_TEXT,
+     .value_name = "FILE",
+     AT(ticket_keys),
+     .help = "seal sessions with the keys in this file, so that several servers go on with each "
+             "other's: 80 bytes each (openssl rand 80), the first seals, all open. Default: own "
+             "ones, renewed each hour"},
     {.name = "tls",
      .kind = OPTION_FLAG,
      AT(tls),

@@ -66,6 +66,8 @@ int secure_check(struct serve *serve)
                    "%u times --cert, but %u times --key: one for each, or none when the "
                    "keys stand in the certificates' files",
                    serve->certs.count, serve->keys.count);
+    if (serve->staples.count > serve->certs.count)
+        return say(EX_USAGE, "--ocsp without a --cert that it is for");
     if (named && serve->tls)
         return say(EX_USAGE, "--tls makes a certificate, --cert names one: not both");
     if (secure && !named && !serve->tls)
@@ -74,12 +76,20 @@ int secure_check(struct serve *serve)
                    "makes one for localhost");
     if (serve->client_ca != NULL && !secure)
         return say(EX_USAGE, "--client-ca is for addresses of https://, and none is listened on");
+    if (serve->ticket_keys != NULL && !secure)
+        return say(EX_USAGE, "--ticket-keys is for addresses of https://, and none is listened on");
     if (!secure && (named || serve->tls))
         return say(
             EX_USAGE,
             "%s is for addresses of https://, and none is listened on: --listen https://:443",
             named ? "--cert" : "--tls");
     return hsts_check(serve, secure);
+}
+
+static const char *staple_of(const struct serve *serve, unsigned i)
+{
+    const char *file = i < serve->staples.count ? serve->staples.items[i] : NULL;
+    return file != NULL && strcmp(file, "none") != 0 ? file : NULL;
 }
 
 int secure_make(struct serve *serve)
@@ -90,13 +100,14 @@ int secure_make(struct serve *serve)
     if (!serve->tls && count == 0)
         return EX_OK;
     for (unsigned i = 0; i < count; i++)
-        certs[i] = (weir_tls_cert){serve->certs.items[i],
-                                   serve->keys.count != 0 ? serve->keys.items[i] : NULL};
+        certs[i] = (weir_tls_cert){.cert_file = serve->certs.items[i],
+                                   .key_file = serve->keys.count != 0 ? serve->keys.items[i] : NULL,
+                                   .ocsp_file = staple_of(serve, i)};
     if (serve->tls) {
         int code = localcert_make(&serve->local);
         if (code != EX_OK)
             return code;
-        certs[0] = (weir_tls_cert){serve->local.cert, serve->local.key};
+        certs[0] = (weir_tls_cert){.cert_file = serve->local.cert, .key_file = serve->local.key};
         count = 1;
     }
     const weir_tls_server_options options = {
@@ -106,7 +117,8 @@ int secure_make(struct serve *serve)
         .limits = {.version_min = (enum weir_tls_version)serve->tls_min},
         .peer_certs =
             serve->client_ca != NULL ? WEIR_TLS_PEER_CERTS_REQUIRE : WEIR_TLS_PEER_CERTS_NONE,
-        .peer_ca_file = serve->client_ca};
+        .peer_ca_file = serve->client_ca,
+        .ticket_key_file = serve->ticket_keys};
     serve->secure = weir_tls_server_new(&options);
     if (serve->secure == NULL) /* it was logged */
         return serve->log_code == -ENOENT   ? EX_NOINPUT
@@ -139,9 +151,11 @@ static bool is_ours(const struct serve *serve, const char *name)
 {
     for (unsigned i = 0; i < serve->certs.count; i++)
         if (strcmp(name, name_of(serve->certs.items[i])) == 0 ||
-            (i < serve->keys.count && strcmp(name, name_of(serve->keys.items[i])) == 0))
+            (i < serve->keys.count && strcmp(name, name_of(serve->keys.items[i])) == 0) ||
+            (i < serve->staples.count && strcmp(name, name_of(serve->staples.items[i])) == 0))
             return true;
-    return strcmp(name, "..data") == 0;
+    return strcmp(name, "..data") == 0 ||
+           (serve->ticket_keys != NULL && strcmp(name, name_of(serve->ticket_keys)) == 0);
 }
 
 static void on_settled(weir_timer *timer, void *arg)
@@ -163,6 +177,7 @@ static void on_files(weir_watch *watch, int events, void *arg)
             ours |= event->len == 0 || is_ours(serve, event->name);
             at += (ssize_t)(sizeof *event + event->len);
         }
+    weir_poll(&serve->files, serve->files_fd, POLLIN, on_files, serve); /* each tells once */
     if (ours)
         weir_timer_start(&serve->settled, weir_after(SETTLE_MS * WEIR_MS), on_settled, serve);
 }
@@ -181,7 +196,7 @@ static void folder_watch(int fd, const char *file)
 void secure_watch(struct serve *serve)
 {
     serve->files_fd = -1;
-    if (serve->secure == NULL || serve->tls)
+    if (serve->secure == NULL || (serve->tls && serve->ticket_keys == NULL))
         return;
     serve->files_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     if (serve->files_fd < 0)
@@ -190,6 +205,11 @@ void secure_watch(struct serve *serve)
         folder_watch(serve->files_fd, serve->certs.items[i]);
     for (unsigned i = 0; i < serve->keys.count; i++)
         folder_watch(serve->files_fd, serve->keys.items[i]);
+    for (unsigned i = 0; i < serve->staples.count; i++)
+        if (staple_of(serve, i) != NULL)
+            folder_watch(serve->files_fd, serve->staples.items[i]);
+    if (serve->ticket_keys != NULL)
+        folder_watch(serve->files_fd, serve->ticket_keys);
     weir_poll(&serve->files, serve->files_fd, POLLIN, on_files, serve);
 }
 
@@ -235,7 +255,7 @@ int secure_check(struct serve *serve)
             return say(EX_USAGE, "cannot listen on %s: this weir was built without TLS",
                        serve->listen.items[i]);
     if (serve->certs.count != 0 || serve->keys.count != 0 || serve->tls || serve->redirect ||
-        serve->hsts_days != 0)
+        serve->hsts_days != 0 || serve->staples.count != 0 || serve->ticket_keys != NULL)
         return say(EX_USAGE, "this weir was built without TLS");
     return EX_OK;
 }

@@ -408,8 +408,9 @@ const struct command command_serve = {
         "Serves the files of a folder to GET and HEAD, or a page of welcome when none is given, "
         "until it is told to stop. Times are written 250ms, 10s, 1m30s or never; sizes 512, 64K, "
         "10M.\n\nTERM and QUIT let requests in progress finish, a second one ends at once, as INT "
-        "(Ctrl-C) does; HUP and USR1 open the access log again, and HUP loads certificates anew, "
-        "which also happens when their files change.",
+        "(Ctrl-C) does; HUP and USR1 open the access log again, and HUP loads certificates, keys "
+        "and "
+        "OCSP answers anew, which also happens when their files change.",
     .examples = "  weir serve                                a page of welcome\n"
                 "  weir serve --listing ~/public             a folder, with its contents\n"
                 "  weir serve --listen http://:80 --access-log /var/log/weir.log /srv/www\n"

@@ -16,9 +16,9 @@ struct weir_tls;
 
 struct serve {
     /* the command line */
-    struct option_texts listen, headers, certs, keys;
+    struct option_texts listen, headers, certs, keys, staples;
     const char *directory; /* NULL: the page of welcome */
-    const char *backend, *features, *access_log, *ctl, *client_ca;
+    const char *backend, *features, *access_log, *ctl, *client_ca, *ticket_keys;
     int shape, spread, access_format, overload, tls_min;
     uint32_t loops, max_conns, accept_rate, verbose, hsts_days;
     uint32_t idle_ms, header_ms, body_ms, write_ms, drain_ms;
@@ -37,7 +37,7 @@ struct serve {
     const weir_layer *layer;
     struct localcert local; /* with --tls */
     char hsts[64];          /* the header field */
-    int files_fd;           /* tells of changes in the folders of --cert and --key */
+    int files_fd;           /* tells of changes in the folders of --cert, --key, … */
     weir_watch files;
     weir_timer settled;
     char ctl_url[CTLPATH_URL_MAX]; /* "": none */

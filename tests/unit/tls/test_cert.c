@@ -27,7 +27,7 @@ static void note_line(const weir_log_line *line, void *arg)
 
 static weir_tls *server_of(const char *cert, const char *key)
 {
-    weir_tls_cert files = {cert, key};
+    weir_tls_cert files = {.cert_file = cert, .key_file = key};
     said[0] = '\0';
     worst = WEIR_LOG_OFF;
     return weir_tls_server_new(&(weir_tls_server_options){.certs = &files, .cert_count = 1});
