@@ -9,6 +9,7 @@
 #ifndef WEIR_LOAD_H
 #define WEIR_LOAD_H
 
+#include <weir/filter.h>
 #include <weir/loop.h>
 #include <weir/service.h>
 #include <weir/socket.h>
@@ -54,13 +55,22 @@ enum weir_load_way {
 
 struct weir_load_progress;
 
+/* What a handshake of TLS came to: who makes .tls tells it. */
+typedef struct weir_load_secured {
+    uint16_t version; /* 0x0303: TLS 1.2, 0x0304: TLS 1.3 */
+    bool resumed;     /* an earlier session went on */
+    char cipher[48], group[32], alpn[32];
+    uint64_t handshake_ns; /* from the established connection on */
+} weir_load_secured;
+
 /* Zero means the default. */
 typedef struct weir_load_options {
     enum weir_load_kind kind;
-    const char *const *urls;    /* NULL-terminated; http://, tcp:// or unix:, of datagrams udp:// or
-                                 * unix-dgram:; names are resolved */
-    const uint32_t *weights;    /* of requests to each URL; NULL: 1 each */
-    const char *unix_socket;    /* HTTP: connect to this unix: address, whatever the URLs say */
+    const char *const *urls; /* NULL-terminated; http://, tcp:// or unix:, with .tls also https://
+                              * and tls://, of datagrams udp:// or unix-dgram:; names are
+                              * resolved: .tls must know whose certificate is to come */
+    const uint32_t *weights; /* of requests to each URL; NULL: 1 each */
+    const char *unix_socket; /* HTTP: connect to this unix: address, whatever the URLs say */
     const char *const *sources; /* NULL-terminated: addresses to connect from, used in turn, as
                                  * "127.0.0.2", or ranges of them: "127.0.0.0/16" */
     unsigned loops;             /* threads; default: half of the CPUs, at most one a connection */
@@ -96,6 +106,10 @@ typedef struct weir_load_options {
                        * and one when all are open */
     uint64_t life_ns; /* a connection is closed and opened anew after so long; 0: never */
 
+    const weir_layer *tls; /* what https:// and tls:// are spoken with; used until the load ends */
+    /* Of .tls: what was settled on a connection; 0 or an error. On its loop's thread. */
+    int (*tls_look)(weir_conn conn, weir_load_secured *out);
+
     weir_socket_options socket;
     weir_loop_options loop;
     void (*on_interval)(const struct weir_load_progress *progress,
@@ -108,6 +122,8 @@ typedef struct weir_load_options {
     XX(requests, "requests", "answered in full")                                         \
     XX(sent, "requests", "sent")                                                         \
     XX(connects, "connections", "established")                                           \
+    XX(handshakes, "handshakes", "of TLS, whole ones")                                   \
+    XX(resumed, "handshakes", "of TLS that went on with an earlier session")             \
     XX(closed, "connections", "ended by the server between two requests")                \
     XX(sent_bytes, "bytes", "sent")                                                      \
     XX(received_bytes, "bytes", "received")                                              \
@@ -143,7 +159,11 @@ typedef struct weir_load_options {
     XX(cut, "connection ended before the answer did") \
     XX(timeout, "no answer in time")                  \
     XX(malformed, "answer not understood")            \
-    XX(local, "failed on this side")
+    XX(local, "failed on this side")                  \
+    XX(handshake, "TLS handshake failed")             \
+    XX(certificate, "certificate not accepted")       \
+    XX(handshake_timeout, "no TLS handshake in time") \
+    XX(tls, "TLS failed behind the handshake")
 
 #define WEIR_LOAD_COUNT_FIELD(field, unit, what) uint64_t field;
 #define WEIR_LOAD_ERROR_FIELD(field, what)       uint64_t error_##field;
@@ -183,6 +203,7 @@ typedef struct weir_load_progress {
     uint64_t open_conns;
     weir_load_counts counts; /* of this interval */
     weir_load_times times;   /* closed loop: service, open loop: response */
+    weir_load_times handshake;
 } weir_load_progress;
 
 /* What each loop did, in the measured time. */
@@ -221,6 +242,14 @@ typedef struct weir_load_flow {
     uint64_t sent_bytes_s, received_bytes_s;
 } weir_load_flow;
 
+/* Handshakes that settled the same: of all connections, those opened before the measured time too.
+ */
+typedef struct weir_load_secured_row {
+    weir_load_secured what; /* but its handshake_ns and .resumed */
+    uint64_t count, resumed;
+} weir_load_secured_row;
+
+enum { WEIR_LOAD_SECURED_ROWS = 8 };
 enum { WEIR_LOAD_REASONS_MAX = 8, WEIR_LOAD_REASON_BYTES = 200 };
 
 typedef struct weir_load_result {
@@ -232,6 +261,9 @@ typedef struct weir_load_result {
     double rate;                                /* asked for; 0: closed loop */
     bool interrupted;                           /* weir_load_stop ended it */
     weir_load_times service, response, connect; /* response: open loop only */
+    weir_load_times handshake;                  /* of TLS; not part of connect */
+    weir_load_secured_row secured[WEIR_LOAD_SECURED_ROWS];
+    unsigned secured_rows;
     const weir_load_loop *loop_rows;
     const weir_load_progress *intervals; /* of the measured time */
     unsigned interval_count;
@@ -245,7 +277,12 @@ typedef struct weir_load_result {
     char malformed[128]; /* the first answer that was not understood: why */
 } weir_load_result;
 
-enum weir_load_which { WEIR_LOAD_SERVICE, WEIR_LOAD_RESPONSE, WEIR_LOAD_CONNECT };
+enum weir_load_which {
+    WEIR_LOAD_SERVICE,
+    WEIR_LOAD_RESPONSE,
+    WEIR_LOAD_CONNECT,
+    WEIR_LOAD_HANDSHAKE
+};
 
 /* One cell of a histogram that is not empty: `count` values up to `value` nanoseconds. */
 typedef void weir_load_cell_fn(uint64_t value, uint64_t count, void *arg);

@@ -9,7 +9,7 @@ _weir_values()
     --spread) echo round-robin least-conns source-hash ;;
     --overload) echo answer reset leave ;;
     --access-format) echo combined common json ;;
-    --tls-min) echo 1.2 1.3 ;;
+    --tls-min | --tls-max) echo 1.2 1.3 ;;
     --listen) echo http://127.0.0.1:8080 http://:80 unix: ;;
     --features | --loops | --header | --idle | --header-timeout | --body-timeout | \
         --write-timeout | --max-body | --max-conns | --accept-rate | --hsts | --memory | --drain | --limit | --interval) ;;
@@ -18,6 +18,7 @@ _weir_values()
         --life | --method | --parallel | --pipeline | --ramp | --rate | --rate-per-conn | \
         --repeat | --request | --requests | --size | --source | --threads | --timeout | \
         --warmup | --weights) ;;
+    --pin | --server-name | --alpn) ;;
     --client | --port | --bind | --time | --blockcount | --omit | --length | --window | --tos | \
         --title | --connect-timeout) ;;
     --congestion) echo cubic bbr reno ;;
@@ -47,17 +48,21 @@ _weir_bench_options()
     local rate='--rate --rate-per-conn --poisson --find'
     local result='--repeat --fail-if --strict --json --json-stream --hgrm --svg --interval --latency
         --quiet --backend --features --help'
+    local tls='--cacert --insecure --pin --server-name --resume --tls-min --tls-max --alpn --cert --key
+        --hgrm-handshake'
     case $1 in
-    http) echo "$load" "$rate" "$result" --method --header --body --body-file --pipeline \
+    http) echo "$load" "$rate" "$tls" "$result" --method --header --body --body-file --pipeline \
         --weights --close --unix ;;
     udp) echo "${load/--reset /}" "$rate" "$result" --size --answer --pipeline --plain --parallel \
         --reverse --bidir --bytes --bitrate ;;
-    tcp | unix) echo "$load" "$rate" "$result" --size --answer --pipeline --plain --parallel \
+    tcp) echo "$load" "$rate" "$tls" "$result" --size --answer --pipeline --plain --parallel \
         --reverse --bidir --bytes --bitrate ;;
-    conns) echo "$load" "$result" --beat --size --life --prove ;;
-    raw) echo "$load" "$rate" "$result" --request --request-file --end --end-file --answer --pipeline \
+    unix) echo "$load" "$rate" "$result" --size --answer --pipeline --plain --parallel \
+        --reverse --bidir --bytes --bitrate ;;
+    conns) echo "$load" "$tls" "$result" --beat --size --life --prove ;;
+    raw) echo "$load" "$rate" "$tls" "$result" --request --request-file --end --end-file --answer --pipeline \
         --close ;;
-    serve) echo --listen --threads --backend --features --quiet --help ;;
+    serve) echo --listen --cert --key --tls --threads --backend --features --quiet --help ;;
     iperf3) echo --server --client --port --bind --version4 --version6 --interval --json --one-off \
         --udp --parallel --reverse --bidir --time --bytes --blockcount --omit --bitrate --length \
         --window --congestion --tos --title --no-delay --udp-counters-64bit --get-server-output \
@@ -84,7 +89,7 @@ _weir()
     elif [[ $command == bench ]] && ((COMP_CWORD == 2)); then
         choices='http tcp udp unix conns raw serve iperf3 compare --help'
     elif [[ $before == --access-log || $before == --ctl || $before == --socket ||
-        ($command == bench && ${COMP_WORDS[2]} != iperf3 && $before =~ ^--(json|json-stream|hgrm|svg|body-file|request-file|end-file|unix)$) ]]; then
+        ($command == bench && ${COMP_WORDS[2]} != iperf3 && $before =~ ^--(json|json-stream|hgrm|hgrm-handshake|cacert|cert|key|svg|body-file|request-file|end-file|unix)$) ]]; then
         compopt -o filenames 2>/dev/null || true
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return

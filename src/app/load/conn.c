@@ -199,8 +199,8 @@ static void connect_failed(struct load_conn *conn, enum load_error error)
 void load_conn_connect_failed(struct load_conn *conn, weir_end end)
 {
     conn->loop->connecting--;
-    connect_failed(conn, end.why == WEIR_WHY_DEADLINE ? LOAD_ERROR_connect_timeout
-                                                      : connect_error(end.error));
+    enum load_error error = load_handshake_error(end);
+    connect_failed(conn, error != LOAD_ERROR_none ? error : connect_error(end.error));
 }
 
 void load_conn_connect(struct load_conn *conn)
@@ -247,7 +247,7 @@ void load_conn_opened(struct load_conn *conn, weir_conn handle, uint64_t now_ns)
     conn->failures = 0;
     loop->open++;
     loop->counts.connects++;
-    histogram_add(&loop->now->connect, now_ns - conn->connect_ns);
+    load_note_opened(conn, handle, now_ns);
     /* The kernel establishes connections that the server is far from accepting. Where each is to be
      * proven, none counts as opened before it was answered, and those behind it wait. */
     bool spent = loop->quota == 0 && !loop->load->options.close;
@@ -301,7 +301,9 @@ enum load_error load_end_error(const struct load_conn *conn, weir_end end)
     case WEIR_WHY_DEADLINE:
         return LOAD_ERROR_timeout;
     default:
-        return LOAD_ERROR_local;
+        return end.error == WEIR_ECUT   ? LOAD_ERROR_cut
+               : end.error == WEIR_ETLS ? LOAD_ERROR_tls
+                                        : LOAD_ERROR_local;
     }
 }
 
@@ -372,8 +374,10 @@ static void on_close(weir_conn handle, weir_end end, void *session)
     weir_timer_cancel(&conn->timer);
     if (!was_connecting) {
         loop->open--;
-        if (!load_take_end(conn, weir__clock_now_ns()) && conn->in_flight == 0 &&
-            !conn->announced && !loop->quitting && conn->error == LOAD_ERROR_none)
+        /* An answer may end with its connection, unless that was cut (RFC 9112 section 9.8). */
+        bool was_answer = end.error != WEIR_ECUT && load_take_end(conn, weir__clock_now_ns());
+        if (!was_answer && conn->in_flight == 0 && !conn->announced && !loop->quitting &&
+            conn->error == LOAD_ERROR_none)
             loop->counts.closed++;
         lose(conn, end);
         if (conn->greeting)

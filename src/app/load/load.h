@@ -40,6 +40,7 @@ struct load_group {
     char url[WEIR_ADDRESS_TEXT_MAX]; /* to connect to */
     char shown[WEIR_ADDRESS_TEXT_MAX];
     uint32_t weight, cycle;
+    bool secure; /* https:// or tls:// */
     uint8_t *bytes;
     uint32_t *offsets; /* cycle + pipeline + 1 */
     uint8_t *methods;  /* cycle; enum http_method */
@@ -132,13 +133,13 @@ enum load_error { LOAD_ERROR_none, WEIR_LOAD_ERRORS(LOAD_ERROR_ENUM) };
 /* ---- loops ---- */
 
 struct load_times {
-    struct histogram service, response, connect;
+    struct histogram service, response, connect, handshake;
 };
 
 /* What the caller's thread may read, under the load's mutex. */
 struct load_shared {
     weir_load_counts counts;
-    struct histogram times;
+    struct histogram times, handshake;
     uint64_t open_conns;
     enum load_error connect_error;
     bool settled, finished;
@@ -192,6 +193,8 @@ struct load_loop {
     uint32_t sample_count;
     uint64_t sample_age_ms; /* of those connections together */
     uint64_t open_at_end;
+    weir_load_secured_row secured[WEIR_LOAD_SECURED_ROWS];
+    unsigned secured_count;
     enum load_error connect_error; /* the last one */
     uint64_t server_bytes, server_ns;
     struct load_dgram_loop *dgrams; /* NULL: it has connections */
@@ -216,6 +219,7 @@ struct load {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     struct histogram *window; /* of an interval */
+    bool secure;              /* there is an address of TLS */
     bool stopped, stop_sent;
     uint8_t marker_back[LOAD_MARKER_MAX]; /* of raw_end: see take.c */
 };
@@ -283,6 +287,12 @@ void load_conn_opened(struct load_conn *conn, weir_conn handle, uint64_t now_ns)
 /* Its connect failed, or it has ended: what is known of it is forgotten. */
 void load_conn_connect_failed(struct load_conn *conn, weir_end end);
 enum load_error load_end_error(const struct load_conn *conn, weir_end end);
+
+/* secure.c: the times of a connection that is open now, and what its handshake settled. */
+void load_note_opened(struct load_conn *conn, weir_conn handle, uint64_t now_ns);
+void load_secured_sum(const struct load_loop *loop, weir_load_result *told);
+/* What an end before the opening means of TLS, or of time; LOAD_ERROR_none: nothing. */
+enum load_error load_handshake_error(weir_end end);
 
 /* take.c: gives the bytes that came to the answers that they belong to. False: the connection was
  * failed or leaves; the rest is not looked at. */

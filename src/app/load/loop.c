@@ -16,6 +16,7 @@ static void times_clear(struct load_times *times)
     histogram_clear(&times->service);
     histogram_clear(&times->response);
     histogram_clear(&times->connect);
+    histogram_clear(&times->handshake);
 }
 
 static const struct histogram *shown_times(const struct load_loop *loop)
@@ -34,6 +35,8 @@ static void publish(struct load_loop *loop)
     loop->shared.connect_error = loop->connect_error;
     if (shown_times(loop)->count != 0)
         histogram_merge(&loop->shared.times, shown_times(loop));
+    if (now->handshake.count != 0)
+        histogram_merge(&loop->shared.handshake, &now->handshake);
     pthread_mutex_unlock(&loop->load->mutex);
     if (now->service.count != 0)
         histogram_merge(&total->service, &now->service);
@@ -41,6 +44,8 @@ static void publish(struct load_loop *loop)
         histogram_merge(&total->response, &now->response);
     if (now->connect.count != 0)
         histogram_merge(&total->connect, &now->connect);
+    if (now->handshake.count != 0)
+        histogram_merge(&total->handshake, &now->handshake);
     times_clear(now);
 }
 

@@ -111,18 +111,22 @@ static int read_url(const weir_load_options *options, const char *url, struct lo
     int result = weir_address_parse(url, &out->address, &error);
 
     split(url, out);
-    if (strncmp(url, "https:", 6) == 0)
-        return load_fail(why, WEIR_ENOTSUP,
-                         "%s: there is no TLS in this version; ask the server behind it", url);
+    bool secure = strncmp(url, "https:", 6) == 0 || strncmp(url, "tls:", 4) == 0;
+    if (secure && options->tls == NULL)
+        return load_fail(why, WEIR_ENOTSUP, "%s: there is no TLS here", url);
+    if (secure && options->unix_socket != NULL)
+        return load_fail(why, WEIR_EADDRESS, "%s: unix sockets are without TLS", url);
     if (http && strncmp(url, "unix:", 5) == 0) {
         out->host = (struct http_text){"localhost", 9};
         out->target = (struct http_text){"/", 1};
-    } else if (http && strncmp(url, "http://", 7) != 0) {
-        return load_fail(why, WEIR_EADDRESS, "%s: not http://HOST[:PORT][/PATH]", url);
+    } else if (http && strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0) {
+        return load_fail(why, WEIR_EADDRESS, "%s: not http[s]://HOST[:PORT][/PATH]", url);
     } else if (dgram && strncmp(url, "unix-dgram:", 11) != 0 && strncmp(url, "udp://", 6) != 0) {
         return load_fail(why, WEIR_EADDRESS, "%s: not udp://HOST:PORT or unix-dgram:/PATH", url);
-    } else if (!http && !dgram && strncmp(url, "unix:", 5) != 0 && strncmp(url, "tcp://", 6) != 0) {
-        return load_fail(why, WEIR_EADDRESS, "%s: not tcp://HOST:PORT or unix:/PATH", url);
+    } else if (!http && !dgram && strncmp(url, "unix:", 5) != 0 && strncmp(url, "tcp://", 6) != 0 &&
+               strncmp(url, "tls://", 6) != 0) {
+        return load_fail(why, WEIR_EADDRESS,
+                         "%s: not tcp://HOST:PORT, tls://HOST:PORT or unix:/PATH", url);
     }
     if (http && out->target.length != 0 && out->target.at[0] == '?')
         return load_fail(why, WEIR_EADDRESS, "%s: write the path / before the question mark", url);
@@ -136,7 +140,11 @@ static int read_url(const weir_load_options *options, const char *url, struct lo
         return 0;
     if (result < 0 && (local || (http && out->host.length == 0)))
         return load_fail(why, WEIR_EADDRESS, "%s: %s", url, error.message);
-    return resolve(url, out->host, http ? "80" : NULL, dgram, &out->address, why);
+    const char *port = !http ? NULL : secure ? "443" : "80";
+    result = resolve(url, out->host, port, dgram, &out->address, why);
+    if (result == 0 && secure)
+        out->address.scheme = WEIR_SCHEME_TLS;
+    return result;
 }
 
 /* ---- requests in their order ---- */
@@ -269,6 +277,9 @@ static int find_group(struct load *load, const struct load_url *url, uint32_t *n
     struct load_group *group = &load->groups[load->group_count++];
     memcpy(group->url, text, sizeof text);
     memcpy(group->shown, text, sizeof text);
+    group->secure =
+        url->address.scheme == WEIR_SCHEME_TLS || url->address.scheme == WEIR_SCHEME_HTTPS;
+    load->secure |= group->secure;
     return 0;
 }
 

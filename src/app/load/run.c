@@ -36,6 +36,9 @@ static void service_make(struct load_loop *loop)
     service->connect_ms = bounded_ms(options->timeout_ns);
     service->first_byte_ms = service->idle_ms = service->write_ms = WEIR_OFF;
     /* Held connections end with a FIN from either side; others may be many a second. */
+    service->tls = options->tls;
+    if (options->tls != NULL) /* before anything comes there is the handshake */
+        service->first_byte_ms = bounded_ms(options->timeout_ns);
     service->linger_ms = options->hold ? bounded_ms(options->timeout_ns) : 500;
 }
 
@@ -53,6 +56,7 @@ static void times_begin(struct load_times *times)
     histogram_clear(&times->service);
     histogram_clear(&times->response);
     histogram_clear(&times->connect);
+    histogram_clear(&times->handshake);
 }
 
 static bool conns_make(struct load_loop *loop)
@@ -107,6 +111,7 @@ static int loop_make(struct load *load, unsigned index, const struct load_why *w
     times_begin(loop->now);
     times_begin(loop->total);
     histogram_clear(&loop->shared.times);
+    histogram_clear(&loop->shared.handshake);
     uint64_t seed;
     weir__random_bytes(&seed, sizeof seed);
     random_seed(&loop->random, seed);
@@ -231,6 +236,14 @@ static int nobody_there(struct load *load, const struct load_why *why)
          "no answer to connecting: a firewall drops it, or the host is down"},
         {LOAD_ERROR_ports, -EADDRNOTAVAIL, "no local port is left: use --source or --reset"},
         {LOAD_ERROR_descriptors, -EMFILE, "no descriptor is left: raise ulimit -n"},
+        {LOAD_ERROR_handshake, -ECONNABORTED,
+         "the TLS handshake failed: does the server speak TLS there, in a version and with "
+         "ciphers that are allowed here?"},
+        {LOAD_ERROR_certificate, -ECONNABORTED,
+         "the certificate was not accepted: name who issued it (--cacert FILE), or the host it is "
+         "for (--server-name NAME)"},
+        {LOAD_ERROR_handshake_timeout, -ETIMEDOUT,
+         "no TLS handshake came to its end: does the server speak TLS there?"},
     };
     enum load_error error = load->loops[0]->shared.connect_error;
     const char *shown = load->groups[0].url;
@@ -274,6 +287,18 @@ static int connect_phase(struct load *load, uint64_t *took_ns, const struct load
     return result;
 }
 
+static void report_handshakes(struct load *load, weir_load_progress *progress)
+{
+    pthread_mutex_lock(&load->mutex);
+    for (unsigned i = 0; i < load->loop_count; i++) {
+        histogram_merge(load->window, &load->loops[i]->shared.handshake);
+        histogram_clear(&load->loops[i]->shared.handshake);
+    }
+    pthread_mutex_unlock(&load->mutex);
+    load_times_of(load->window, &progress->handshake);
+    histogram_clear(load->window);
+}
+
 static void report(struct load *load, struct load_result *result, uint64_t *last_ns,
                    weir_load_counts *before)
 {
@@ -290,6 +315,8 @@ static void report(struct load *load, struct load_result *result, uint64_t *last
     pthread_mutex_unlock(&load->mutex);
     load_times_of(load->window, &progress.times);
     histogram_clear(load->window);
+    if (load->secure)
+        report_handshakes(load, &progress);
     progress.counts = sum;
     load_counts_add(&progress.counts, before, -1);
     *before = sum;
@@ -398,6 +425,8 @@ static void sum_loop(const struct load_loop *loop, struct load_result *result)
     histogram_merge(&result->times.service, &loop->total->service);
     histogram_merge(&result->times.response, &loop->total->response);
     histogram_merge(&result->times.connect, &loop->total->connect);
+    histogram_merge(&result->times.handshake, &loop->total->handshake);
+    load_secured_sum(loop, told);
     row->cpu_ns = loop->ended.cpu_ns - loop->begun.cpu_ns;
     row->runqueue_ns = loop->ended.runqueue_ns - loop->begun.runqueue_ns;
     row->slip_max_ns = loop->ended.stats.timer_slip_max_ns;
@@ -420,6 +449,7 @@ static void sum_up(struct load *load, struct load_result *result)
     load_times_of(&result->times.service, &told->service);
     load_times_of(&result->times.response, &told->response);
     load_times_of(&result->times.connect, &told->connect);
+    load_times_of(&result->times.handshake, &told->handshake);
     if (load_is_dgram(&load->options))
         load_dgram_sum(load, told);
     else

@@ -91,6 +91,8 @@ static const struct histogram *histogram_of(const weir_load_result *result,
         return &times->response;
     case WEIR_LOAD_CONNECT:
         return &times->connect;
+    case WEIR_LOAD_HANDSHAKE:
+        return &times->handshake;
     case WEIR_LOAD_SERVICE:
         break;
     }

@@ -10,6 +10,8 @@ const struct option_choice bench_backends[] = {{"auto", 0}, {"uring", 0},  {"epo
 static const struct command *const kinds[] = {&bench_http,  &bench_tcp,    &bench_udp,
                                               &bench_unix,  &bench_conns,  &bench_raw,
                                               &bench_serve, &bench_iperf3, &bench_compare};
+const struct option_choice bench_tls_versions[] = {{"1.2", 0x0303}, {"1.3", 0x0304}, {0}};
+
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
 static void usage(FILE *out)
@@ -43,7 +45,7 @@ static int bench_run(const struct command *self, int argc, char **argv)
         if (strcmp(argv[1], names[i]) == 0)
             return kinds[i]->run(kinds[i], argc - 1, argv + 1);
     }
-    if (strncmp(argv[1], "http://", 7) == 0)
+    if (strncmp(argv[1], "http://", 7) == 0 || strncmp(argv[1], "https://", 8) == 0)
         return say(EX_USAGE, "bench: which kind of load? weir bench http %s", argv[1]);
     const char *like = suggestion(argv[1] + strspn(argv[1], "-"), names);
     return say(EX_USAGE, "bench: unknown kind %s%s%s%s (weir bench --help lists them)", argv[1],

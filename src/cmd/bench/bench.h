@@ -31,8 +31,11 @@ struct bench {
     const char *interval, *pipeline, *weights, *method, *body, *body_file, *unix_socket;
     const char *size, *answer, *end_marker, *end_file, *life, *beat, *bytes, *bitrate;
     const char *json, *json_stream, *hgrm, *svg, *find, *backend, *features;
-    struct option_texts headers, fail_if, sources;
+    const char *ca_file, *cert_file, *key_file, *server_name, *alpn, *hgrm_handshake; /* of TLS */
+    struct option_texts headers, fail_if, sources, pins;
+    int tls_min, tls_max;
     uint32_t repeat;
+    bool insecure, resume; /* of TLS */
     bool prove, close, reset, poisson, quiet, plain, latency, reverse, both, strict;
 
     /* made of it */
@@ -50,6 +53,7 @@ struct bench {
     unsigned run_count, chosen; /* the one that the table tells of: the median by rate */
     int run;                    /* the one that is running, from 1; 0: there is only one */
     struct live *live;
+    struct weir_tls *secure; /* NULL: nothing of TLS */
 };
 
 /* ---- options.c ---- */
@@ -89,6 +93,7 @@ void condition_value(const struct condition *condition, const weir_load_result *
 /* Times and sizes as people read them: "512.3us", "1.23ms", "12.3 MiB". */
 const char *show_time(uint64_t ns, char out[16]);
 const char *show_size(double bytes, char out[16]);
+const char *show_version(unsigned version); /* of TLS: "1.3" */
 double per_second(uint64_t count, const weir_load_result *result);
 /* What the median of the open loop's or closed loop's times is taken from. */
 enum weir_load_which bench_which(const weir_load_result *result);
@@ -101,7 +106,7 @@ void table_dgram_rates(const struct bench *bench, const weir_load_result *result
 void json_result(weir_json_writer *out, const struct bench *bench, const weir_load_result *result);
 int json_file(const struct bench *bench, const char *path);
 void json_stream(const struct bench *bench, const weir_load_progress *progress);
-int hgrm_file(const weir_load_result *result, const char *path);
+int hgrm_file(const weir_load_result *result, enum weir_load_which which, const char *path);
 int svg_files(const weir_load_result *result, const char *path, const char *title);
 
 /* live.c: on standard error; on a terminal one line that is written again and again. */

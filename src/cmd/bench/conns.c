@@ -13,6 +13,7 @@ static const struct option options[] = {
     BENCH_TEXT(0, "life", "TIME", life, "close and reopen each connection after so long; never"),
     BENCH_HEADING("Connections"),
     BENCH_CONN_OPTIONS,
+    BENCH_TLS_OPTIONS,
     BENCH_RESULT_OPTIONS,
     {0}};
 

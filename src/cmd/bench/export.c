@@ -20,11 +20,11 @@ static void hgrm_cell(uint64_t value, uint64_t count, void *arg)
                 (unsigned long long)hgrm->seen);
 }
 
-int hgrm_file(const weir_load_result *result, const char *path)
+int hgrm_file(const weir_load_result *result, enum weir_load_which which, const char *path)
 {
-    enum weir_load_which which = bench_which(result);
-    const weir_load_times *times =
-        which == WEIR_LOAD_RESPONSE ? &result->response : &result->service;
+    const weir_load_times *times = which == WEIR_LOAD_RESPONSE    ? &result->response
+                                   : which == WEIR_LOAD_HANDSHAKE ? &result->handshake
+                                                                  : &result->service;
     struct hgrm hgrm = {.file = fopen(path, "we"), .all = times->count};
     if (hgrm.file == NULL)
         return say(EX_CANTCREAT, "cannot write %s: %m", path);

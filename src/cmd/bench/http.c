@@ -16,6 +16,7 @@ static const struct option options[] = {
     BENCH_FLAG(0, "close", close, "a new connection for each request"),
     BENCH_CONN_OPTIONS,
     BENCH_TEXT(0, "unix", "PATH", unix_socket, "connect to this unix socket"),
+    BENCH_TLS_OPTIONS,
     BENCH_RESULT_OPTIONS,
     {0}};
 
@@ -46,6 +47,7 @@ const struct command bench_http = {
     .examples =
         "  weir bench http http://127.0.0.1:8080/             64 connections, 10 seconds\n"
         "  weir bench http -c 400 -d 30s -t 2 http://127.0.0.1:8080/\n"
+        "  weir bench http --close https://127.0.0.1:8443/    a whole handshake for each request\n"
         "  weir bench http -R 20k -c 100 http://127.0.0.1:8080/    20 000 requests a second\n"
         "  weir bench http --find 'p99<5ms' http://127.0.0.1:8080/\n"
         "  weir bench http -m PUT -b @order.json -H 'Content-Type: application/json' URL\n"

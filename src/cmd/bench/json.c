@@ -55,6 +55,7 @@ static void progress_fields(weir_json_writer *out, const weir_load_progress *pro
     weir_json_number(out, "open_conns", progress->open_conns);
     counts_object(out, "counts", &progress->counts);
     times_object(out, "times", &progress->times);
+    times_object(out, "handshake", &progress->handshake);
 }
 
 static void loops_array(weir_json_writer *out, const weir_load_result *result)
@@ -150,6 +151,39 @@ static void datagrams_object(weir_json_writer *out, const struct bench *bench,
     weir_json_end(out);
 }
 
+static void tls_object(weir_json_writer *out, const weir_load_result *result)
+{
+    uint64_t all = 0, resumed = 0;
+    for (unsigned i = 0; i < result->secured_rows; i++) {
+        all += result->secured[i].count;
+        resumed += result->secured[i].resumed;
+    }
+    if (all == 0) {
+        weir_json_text(out, "tls", NULL);
+        return;
+    }
+    weir_json_object(out, "tls");
+    weir_json_number(
+        out, "handshakes_s",
+        (uint64_t)per_second(result->counts.handshakes + result->counts.resumed, result));
+    weir_json_number(out, "full", all - resumed);
+    weir_json_number(out, "resumed", resumed);
+    weir_json_array(out, "settled");
+    for (unsigned i = 0; i < result->secured_rows; i++) {
+        const weir_load_secured_row *row = &result->secured[i];
+        weir_json_object(out, NULL);
+        weir_json_text(out, "version", show_version(row->what.version));
+        weir_json_text(out, "cipher", row->what.cipher);
+        weir_json_text(out, "group", row->what.group);
+        weir_json_text(out, "alpn", row->what.alpn);
+        weir_json_number(out, "handshakes", row->count);
+        weir_json_number(out, "resumed", row->resumed);
+        weir_json_end(out);
+    }
+    weir_json_end(out);
+    weir_json_end(out);
+}
+
 void json_result(weir_json_writer *out, const struct bench *bench, const weir_load_result *result)
 {
     weir_json_object(out, NULL);
@@ -171,6 +205,8 @@ void json_result(weir_json_writer *out, const struct bench *bench, const weir_lo
     times_object(out, "response", &result->response);
     times_object(out, "service", &result->service);
     times_object(out, "connect", &result->connect);
+    times_object(out, "handshake", &result->handshake);
+    tls_object(out, result);
     loops_array(out, result);
     tcp_object(out, &result->tcp);
     datagrams_object(out, bench, result);

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cmd/bench/bench.h"
+#include "cmd/bench/secure.h"
 
 #define FILE_MAX (64ull << 20) /* of a body, or of a request, from a file */
 
@@ -259,5 +259,7 @@ int bench_options(struct bench *bench, int operands, char **argv)
     if (code == EX_OK)
         code = take_conditions(bench);
     take_flags(bench);
+    if (code == EX_OK)
+        code = bench_secure(bench);
     return code == EX_OK ? open_stream(bench) : code;
 }

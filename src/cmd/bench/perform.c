@@ -7,7 +7,7 @@
 
 #include <weir/error.h>
 
-#include "cmd/bench/bench.h"
+#include "cmd/bench/secure.h"
 
 static volatile sig_atomic_t interrupted;
 
@@ -193,7 +193,9 @@ static int tell(struct bench *bench)
     if (bench->json != NULL)
         code = json_file(bench, bench->json);
     if (code == EX_OK && bench->hgrm != NULL)
-        code = hgrm_file(result, bench->hgrm);
+        code = hgrm_file(result, bench_which(result), bench->hgrm);
+    if (code == EX_OK && bench->hgrm_handshake != NULL)
+        code = hgrm_file(result, WEIR_LOAD_HANDSHAKE, bench->hgrm_handshake);
     if (code == EX_OK && bench->svg != NULL)
         code = svg_files(result, bench->svg, bench->shown);
     if (bench->stream != NULL && bench->stream != stdout && fclose(bench->stream) != 0)
@@ -253,5 +255,6 @@ int bench_perform(struct bench *bench)
     for (unsigned i = 0; i < bench->run_count; i++)
         weir_load_free(bench->runs[i]);
     free(bench->live);
+    bench_secure_end(bench);
     return code;
 }

@@ -20,6 +20,7 @@ static const struct option options[] = {
     BENCH_FLAG(0, "close", close,
                "a new connection for each request; without an end the server ends it"),
     BENCH_CONN_OPTIONS,
+    BENCH_TLS_OPTIONS,
     BENCH_RESULT_OPTIONS,
     {0}};
 

@@ -7,6 +7,7 @@
 #include <weir/load_datagram.h>
 
 #include "cmd/bench/kinds.h"
+#include "cmd/bench/secure.h"
 #include "cmd/bench/serve_dgram.h"
 #include "cmd/bench/served.h"
 #include "cmd/bench/tables.h"
@@ -17,6 +18,7 @@ static uint8_t piece[PIECE];
 
 struct bench_serve {
     struct option_texts listen;
+    struct bench_certs certs;
     const char *backend, *features;
     uint32_t loops;
     bool quiet;
@@ -280,8 +282,23 @@ static const struct option options[] = {
      .kind = OPTION_TEXTS,
      .value_name = "ADDRESS",
      .offset = offsetof(struct bench_serve, listen),
-     .help = "tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or unix-dgram:PATH; tcp and udp on "
+     .help = "tcp://HOST:PORT, tls://HOST:PORT, udp://HOST:PORT, unix:PATH or unix-dgram:PATH; tcp "
+             "and udp on "
              "127.0.0.1:5301 without one; repeatable"},
+    {.name = "cert",
+     .kind = OPTION_TEXTS,
+     .value_name = "FILE",
+     .offset = offsetof(struct bench_serve, certs.certs),
+     .help = "the certificate for tls://, PEM, with those that issued it; repeatable"},
+    {.name = "key",
+     .kind = OPTION_TEXTS,
+     .value_name = "FILE",
+     .offset = offsetof(struct bench_serve, certs.keys),
+     .help = "its key, when that stands in another file; one for each --cert"},
+    {.name = "tls",
+     .kind = OPTION_FLAG,
+     .offset = offsetof(struct bench_serve, certs.local),
+     .help = "make a certificate for localhost, as weir serve --tls does"},
     {.name = "threads",
      .letter = 't',
      .kind = OPTION_NUMBER,
@@ -348,8 +365,14 @@ static int serve_run(const struct command *self, int argc, char **argv)
         return say(EX_USAGE, "bench serve takes no argument \"%s\"; an address needs --listen",
                    argv[1]);
     char *urls = join();
+    struct weir_tls *tls = NULL;
     if (urls == NULL)
         return say(EX_OSERR, "out of memory");
+    code = bench_serve_secure(&serve.certs, urls, &tls);
+    if (code != EX_OK) {
+        free(urls);
+        return code;
+    }
     for (unsigned i = 0; i < PIECE; i++)
         piece[i] = (uint8_t)("weir"[i % 4]);
     served_init(serve.quiet);
@@ -359,6 +382,7 @@ static int serve_run(const struct command *self, int argc, char **argv)
                             .on_data = on_data,
                             .on_end = on_end,
                             .on_close = on_close,
+                            .tls = bench_serve_layer(tls),
                             .first_byte_ms = WEIR_OFF,
                             .idle_ms = WEIR_OFF,
                             .write_ms = WEIR_OFF,
@@ -370,6 +394,7 @@ static int serve_run(const struct command *self, int argc, char **argv)
                             .drain_ms = 1000};
     code = exit_code_of(weir_run(&service, 1, &run));
     served_tell(0, true);
+    bench_serve_secure_end(tls);
     free(urls);
     return code;
 }
@@ -385,6 +410,7 @@ const struct command bench_serve = {
     .examples =
         "  weir bench serve                          tcp and udp on 127.0.0.1:5301\n"
         "  weir bench serve --listen tcp://:5301 --listen udp://:5301\n"
+        "  weir bench serve --tls --listen tls://127.0.0.1:5302\n"
         "  weir bench serve --listen unix:/tmp/bench.sock --listen unix-dgram:/tmp/d.sock\n",
     .options = options,
     .run = serve_run,

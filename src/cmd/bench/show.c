@@ -31,6 +31,11 @@ const char *show_size(double bytes, char out[16])
     return out;
 }
 
+const char *show_version(unsigned version)
+{
+    return version == 0x0304 ? "1.3" : version == 0x0303 ? "1.2" : "?";
+}
+
 double per_second(uint64_t count, const weir_load_result *result)
 {
     return result->measured_ns != 0 ? (double)count * 1e9 / (double)result->measured_ns : 0;

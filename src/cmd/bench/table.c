@@ -95,6 +95,22 @@ static void rates(const struct bench *bench, const weir_load_result *result)
     puts(any ? "" : "   none");
 }
 
+static void secured(const weir_load_result *result)
+{
+    const weir_load_counts *counts = &result->counts;
+    for (unsigned i = 0; i < result->secured_rows; i++) {
+        const weir_load_secured_row *row = &result->secured[i];
+        printf("%-10s %12" PRIu64 "   handshakes, %" PRIu64
+               " of them resumed: TLS %s, %s%s%s%s%s\n",
+               i == 0 ? "tls" : "", row->count, row->resumed, show_version(row->what.version),
+               row->what.cipher, row->what.group[0] != '\0' ? ", " : "", row->what.group,
+               row->what.alpn[0] != '\0' ? ", " : "", row->what.alpn);
+    }
+    if (counts->handshakes + counts->resumed != 0)
+        printf("           %12.1f   handshakes a second\n",
+               per_second(counts->handshakes + counts->resumed, result));
+}
+
 static void failures(const weir_load_result *result)
 {
     unsigned rows;
@@ -138,6 +154,7 @@ static void times(const weir_load_result *result)
     time_row("response", &result->response);
     time_row("service", &result->service);
     time_row("connect", &result->connect);
+    time_row("handshake", &result->handshake);
     if (result->response.count != 0)
         puts("response: from the time at which a request was due; service: from its sending");
 }
@@ -220,6 +237,7 @@ void table_print(const struct bench *bench, const weir_load_result *result)
 {
     head(bench, result);
     rates(bench, result);
+    secured(result);
     failures(result);
     if (result->service.count + result->connect.count != 0)
         times(result);

@@ -4,7 +4,7 @@
 
 #include "cmd/bench/bench.h"
 
-extern const struct option_choice bench_backends[];
+extern const struct option_choice bench_backends[], bench_tls_versions[];
 
 #define BENCH_TEXT(letter_, name_, value_, field_, help_)                            \
     {                                                                                \
@@ -51,6 +51,33 @@ extern const struct option_choice bench_backends[];
     BENCH_FLAG(0, "reset", reset, "end connections by a reset: their ports are free at once"), \
         BENCH_TEXTS(0, "source", "ADDRESS", sources,                                           \
                     "connect from this address, or a range: 127.0.0.0/16; repeatable")
+
+#define BENCH_TLS_OPTIONS                                                                        \
+    BENCH_HEADING("TLS: https:// and tls://"),                                                   \
+        BENCH_TEXT(0, "cacert", "FILE", ca_file, "whom to trust, PEM; whom the system trusts"),  \
+        BENCH_FLAG('k', "insecure", insecure, "do not verify the server's certificate"),         \
+        BENCH_TEXTS(0, "pin", "sha256//BASE64", pins, "a key that it must have; repeatable"),    \
+        BENCH_TEXT(0, "server-name", "NAME", server_name,                                        \
+                   "the name that its certificate must have; the URL's"),                        \
+        BENCH_FLAG(0, "resume", resume,                                                          \
+                   "go on with earlier sessions; else each handshake is a whole one"),           \
+        {.name = "tls-min",                                                                      \
+         .kind = OPTION_CHOICE,                                                                  \
+         .value_name = "VERSION",                                                                \
+         .choices = bench_tls_versions,                                                          \
+         .offset = offsetof(struct bench, tls_min),                                              \
+         .help = "the oldest version: 1.2 (default) or 1.3"},                                    \
+        {.name = "tls-max",                                                                      \
+         .kind = OPTION_CHOICE,                                                                  \
+         .value_name = "VERSION",                                                                \
+         .choices = bench_tls_versions,                                                          \
+         .offset = offsetof(struct bench, tls_max),                                              \
+         .help = "the newest"},                                                                  \
+        BENCH_TEXT(0, "alpn", "NAME,NAME…", alpn, "protocols to offer; http: http/1.1"),         \
+        BENCH_TEXT(0, "cert", "FILE", cert_file, "a certificate of ours, when it asks for one"), \
+        BENCH_TEXT(0, "key", "FILE", key_file, "its key, when that stands in another file"),     \
+        BENCH_TEXT(0, "hgrm-handshake", "FILE", hgrm_handshake,                                  \
+                   "write the handshakes' times in HdrHistogram's format")
 
 #define BENCH_RESULT_OPTIONS                                                                    \
     BENCH_HEADING("Results"),                                                                   \

@@ -7,24 +7,25 @@
 #include "cmd/bench/kinds.h"
 #include "cmd/bench/tables.h"
 
-static const struct option options[] = {
-    BENCH_LOAD_OPTIONS,
-    BENCH_RATE_OPTIONS,
-    BENCH_HEADING("Requests (rr, crr)"),
-    BENCH_TEXT('s', "size", "BYTES", size, "of a request; 64. Of a stream: of each write; 256K"),
-    BENCH_TEXT(0, "answer", "BYTES", answer, "of an answer; as many as of a request"),
-    BENCH_TEXT('p', "pipeline", "NUMBER", pipeline, "requests in flight on each connection; 1"),
-    BENCH_FLAG(0, "plain", plain, "the server is any echo server, or takes any bytes"),
-    BENCH_HEADING("Streams"),
-    BENCH_TEXT('P', "parallel", "NUMBER", conns, "streams; 1"),
-    BENCH_FLAG('r', "reverse", reverse, "the server sends"),
-    BENCH_FLAG(0, "bidir", both, "both send"),
-    BENCH_TEXT(0, "bytes", "SIZE", bytes, "end after so many bytes on each stream"),
-    BENCH_TEXT(0, "bitrate", "BITS", bitrate, "bits a second on each stream and way: 100M, 2.5G"),
-    BENCH_HEADING("Connections"),
-    BENCH_CONN_OPTIONS,
-    BENCH_RESULT_OPTIONS,
-    {0}};
+#define BYTES_OPTIONS                                                                         \
+    BENCH_LOAD_OPTIONS, BENCH_RATE_OPTIONS, BENCH_HEADING("Requests (rr, crr)"),              \
+        BENCH_TEXT('s', "size", "BYTES", size,                                                \
+                   "of a request; 64. Of a stream: of each write; 256K"),                     \
+        BENCH_TEXT(0, "answer", "BYTES", answer, "of an answer; as many as of a request"),    \
+        BENCH_TEXT('p', "pipeline", "NUMBER", pipeline,                                       \
+                   "requests in flight on each connection; 1"),                               \
+        BENCH_FLAG(0, "plain", plain, "the server is any echo server, or takes any bytes"),   \
+        BENCH_HEADING("Streams"), BENCH_TEXT('P', "parallel", "NUMBER", conns, "streams; 1"), \
+        BENCH_FLAG('r', "reverse", reverse, "the server sends"),                              \
+        BENCH_FLAG(0, "bidir", both, "both send"),                                            \
+        BENCH_TEXT(0, "bytes", "SIZE", bytes, "end after so many bytes on each stream"),      \
+        BENCH_TEXT(0, "bitrate", "BITS", bitrate,                                             \
+                   "bits a second on each stream and way: 100M, 2.5G"),                       \
+        BENCH_HEADING("Connections"), BENCH_CONN_OPTIONS
+
+static const struct option tcp_options[] = {
+    BYTES_OPTIONS, BENCH_TLS_OPTIONS, BENCH_RESULT_OPTIONS, {0}};
+static const struct option unix_options[] = {BYTES_OPTIONS, BENCH_RESULT_OPTIONS, {0}};
 
 static int take_size(const char *name, const char *text, uint64_t least, uint64_t most,
                      uint64_t *out)
@@ -139,8 +140,9 @@ const struct command bench_tcp = {
                 "  weir bench tcp crr -d 5s                  connect, ask, close\n"
                 "  weir bench tcp stream -P 4                throughput, four streams\n"
                 "  weir bench tcp stream --reverse --bytes 10G\n"
+                "  weir bench tcp crr --resume tls://127.0.0.1:5302   over TLS, with sessions\n"
                 "  weir bench tcp rr --plain -R 1000 tcp://127.0.0.1:7    any echo server\n",
-    .options = options,
+    .options = tcp_options,
     .run = bench_bytes_run,
 };
 
@@ -154,6 +156,6 @@ const struct command bench_unix = {
                 "  weir bench unix stream -P 2 unix:/tmp/bench.sock\n"
                 "  weir bench serve --listen unix-dgram:/tmp/d.sock &\n"
                 "  weir bench unix rr unix-dgram:/tmp/d.sock    in datagrams: see weir bench udp\n",
-    .options = options,
+    .options = unix_options,
     .run = bench_bytes_run,
 };

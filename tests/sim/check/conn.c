@@ -319,9 +319,8 @@ static void end_rules(struct check_conn *cc, const char *what)
     /* Mail that came behind the close is taken back by the task behind it. */
     bool all = cc->received == stream_total(&peer->out) ||
                (peer->mailed && cc->received == peer->before_mail);
-    check_that(all, "K5.end",
-               "%s: %s behind the %llu bytes that %s sent; after %llu", check_name(cc), what,
-               (unsigned long long)stream_total(&peer->out), check_name(peer),
+    check_that(all, "K5.end", "%s: %s behind the %llu bytes that %s sent; after %llu",
+               check_name(cc), what, (unsigned long long)stream_total(&peer->out), check_name(peer),
                (unsigned long long)cc->received);
     /* Through a pipe the end may have gone out before. */
     check_that(!peer->abort_called || peer->finish_called || peer->close_called || peer->piped,
