@@ -5,6 +5,8 @@
  *   tcp://localhost:80                  127.0.0.1 and ::1 (see weir_address_expand)
  *   unix:/run/x.sock   unix:relative/path   unix:@name (abstract: in no file system)
  *   unix-dgram:/run/x.sock   unix-seqpacket:/run/x.sock        see <weir/datagram.h>
+ *   icmp://1.2.3.4   icmp://[::1]:77    ICMP or ICMPv6; the number is the identifier of echoes
+ *   raw://1.2.3.4:89                    IP of this protocol (1 to 255): see <weir/datagram.h>
  *   http://HOST[:PORT][/TARGET]  and  https://...       default ports 80 and 443
  *   tls://HOST:PORT                     TCP with TLS on it, as https is: see <weir/tls.h>
  *
@@ -32,9 +34,11 @@ enum weir_transport {
     WEIR_TRANSPORT_NONE = 0,
     WEIR_TRANSPORT_TCP = 1,
     WEIR_TRANSPORT_UDP = 2,
-    WEIR_TRANSPORT_UNIX = 3,          /* a unix stream socket */
-    WEIR_TRANSPORT_UNIX_DGRAM = 4,    /* unix datagrams */
-    WEIR_TRANSPORT_UNIX_SEQPACKET = 5 /* a unix connection that keeps its messages apart */
+    WEIR_TRANSPORT_UNIX = 3,           /* a unix stream socket */
+    WEIR_TRANSPORT_UNIX_DGRAM = 4,     /* unix datagrams */
+    WEIR_TRANSPORT_UNIX_SEQPACKET = 5, /* a unix connection that keeps its messages apart */
+    WEIR_TRANSPORT_ICMP = 6,           /* messages of ICMP or ICMPv6; the port is an identifier */
+    WEIR_TRANSPORT_RAW = 7             /* packets of one IP protocol, whose number is the port */
 };
 
 /* What the text asked for; numbers are never reused. */
@@ -47,7 +51,9 @@ enum weir_scheme {
     WEIR_SCHEME_HTTPS = 5,
     WEIR_SCHEME_UNIX_DGRAM = 6,
     WEIR_SCHEME_UNIX_SEQPACKET = 7,
-    WEIR_SCHEME_TLS = 8
+    WEIR_SCHEME_TLS = 8,
+    WEIR_SCHEME_ICMP = 9,
+    WEIR_SCHEME_RAW = 10
 };
 
 enum weir_address_flags {
@@ -97,9 +103,9 @@ WEIR_API int weir_address_explain(const char *text, const struct weir_address_er
  * WEIR_EADDRESS when *address is none. WEIR_ADDRESS_TEXT_MAX bytes always do. Any thread. */
 WEIR_API int weir_address_format(const weir_address *address, char *out, size_t size);
 
-/* Makes an address from what the kernel uses: AF_INET and AF_INET6 with WEIR_TRANSPORT_TCP or
- * _UDP, AF_UNIX with _UNIX, _UNIX_DGRAM or _UNIX_SEQPACKET. Returns 0, or WEIR_EADDRESS with *out
- * all zero. Any thread. */
+/* Makes an address from what the kernel uses: AF_INET and AF_INET6 with WEIR_TRANSPORT_TCP, _UDP,
+ * _ICMP or _RAW, AF_UNIX with _UNIX, _UNIX_DGRAM or _UNIX_SEQPACKET. Returns 0, or WEIR_EADDRESS
+ * with *out all zero. Any thread. */
 WEIR_API int weir_address_from_sockaddr(const struct sockaddr *socket, size_t socket_size,
                                         enum weir_transport transport, weir_address *out);
 

@@ -3,6 +3,19 @@
  *   udp://1.2.3.4:53   udp://[::]:53   udp://:53     as in <weir/address.h>
  *   unix-dgram:/run/x.sock   unix-dgram:@name        unix datagrams
  *   unix-seqpacket:/run/x.sock                       a connection that keeps its messages apart
+ *   icmp://1.2.3.4   icmp://[::]:77                  echoes of ICMP and ICMPv6, and their answers
+ *   raw://1.2.3.4:89                                 packets of one protocol of IP
+ *
+ * Messages of icmp: are sent and received from their type on (<weir/packet.h> builds and reads
+ * them). The port of such an address is the identifier of echoes, 0 or none: it is chosen; whoever
+ * sends an echo puts that of weir_dgram_local into it, and the checksum of ICMP (over IPv6 the
+ * kernel does it). Only answers to that identifier are received; what a router says of an echo
+ * comes to on_error, its view the echo. It is a ping socket where the group may have one
+ * (net.ipv4.ping_group_range), or else a raw one, which needs CAP_NET_RAW, with the same meaning.
+ *
+ * raw: takes every packet of its protocol that this host receives, with the head of IPv4, without
+ * that of IPv6, and sends what follows the head of IP. It needs CAP_NET_RAW. icmp(7), raw(7),
+ * ipv6(7).
  *
  * A datagram socket belongs to one loop, and is named by a handle as a connection is. Every verb
  * here belongs to that loop's thread, may be called in any handler, never enters a handler itself
@@ -56,7 +69,8 @@ typedef struct weir_datagram {
                              * the last may be shorter. 0: it is one */
     uint8_t ecn;
     uint8_t hops;
-    uint8_t reserved[26]; /* zero */
+    uint8_t transport;    /* enum weir_transport, of the socket */
+    uint8_t reserved[25]; /* zero */
 } weir_datagram;
 
 /* Where an error comes from; the numbers are the kernel's (SO_EE_ORIGIN_...). */

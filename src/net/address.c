@@ -10,14 +10,16 @@ _Static_assert(sizeof(weir_address) == 160, "part of the binary interface");
 _Static_assert(sizeof(struct weir_address_error) == 16, "part of the binary interface");
 
 static const struct weir__scheme schemes[] = {
-    {"tcp", WEIR_SCHEME_TCP, WEIR_TRANSPORT_TCP, 0, false},
-    {"udp", WEIR_SCHEME_UDP, WEIR_TRANSPORT_UDP, 0, false},
-    {"unix", WEIR_SCHEME_UNIX, WEIR_TRANSPORT_UNIX, 0, false},
-    {"unix-dgram", WEIR_SCHEME_UNIX_DGRAM, WEIR_TRANSPORT_UNIX_DGRAM, 0, false},
-    {"unix-seqpacket", WEIR_SCHEME_UNIX_SEQPACKET, WEIR_TRANSPORT_UNIX_SEQPACKET, 0, false},
-    {"http", WEIR_SCHEME_HTTP, WEIR_TRANSPORT_TCP, 80, true},
-    {"https", WEIR_SCHEME_HTTPS, WEIR_TRANSPORT_TCP, 443, true},
-    {"tls", WEIR_SCHEME_TLS, WEIR_TRANSPORT_TCP, 0, false},
+    {"tcp", WEIR_SCHEME_TCP, WEIR_TRANSPORT_TCP, 0, false, false},
+    {"udp", WEIR_SCHEME_UDP, WEIR_TRANSPORT_UDP, 0, false, false},
+    {"unix", WEIR_SCHEME_UNIX, WEIR_TRANSPORT_UNIX, 0, false, false},
+    {"unix-dgram", WEIR_SCHEME_UNIX_DGRAM, WEIR_TRANSPORT_UNIX_DGRAM, 0, false, false},
+    {"unix-seqpacket", WEIR_SCHEME_UNIX_SEQPACKET, WEIR_TRANSPORT_UNIX_SEQPACKET, 0, false, false},
+    {"http", WEIR_SCHEME_HTTP, WEIR_TRANSPORT_TCP, 80, true, false},
+    {"https", WEIR_SCHEME_HTTPS, WEIR_TRANSPORT_TCP, 443, true, false},
+    {"tls", WEIR_SCHEME_TLS, WEIR_TRANSPORT_TCP, 0, false, false},
+    {"icmp", WEIR_SCHEME_ICMP, WEIR_TRANSPORT_ICMP, 0, false, true},
+    {"raw", WEIR_SCHEME_RAW, WEIR_TRANSPORT_RAW, 0, false, false},
 };
 
 const struct weir__scheme *weir__scheme_at(unsigned index)
@@ -135,9 +137,13 @@ int weir_address_from_sockaddr(const struct sockaddr *socket, size_t socket_size
         made.scheme = transport == WEIR_TRANSPORT_UNIX         ? WEIR_SCHEME_UNIX
                       : transport == WEIR_TRANSPORT_UNIX_DGRAM ? WEIR_SCHEME_UNIX_DGRAM
                                                                : WEIR_SCHEME_UNIX_SEQPACKET;
-    } else if (transport == WEIR_TRANSPORT_TCP || transport == WEIR_TRANSPORT_UDP) {
+    } else if (transport == WEIR_TRANSPORT_TCP || transport == WEIR_TRANSPORT_UDP ||
+               transport == WEIR_TRANSPORT_ICMP || transport == WEIR_TRANSPORT_RAW) {
         made.transport = (uint8_t)transport;
-        made.scheme = transport == WEIR_TRANSPORT_TCP ? WEIR_SCHEME_TCP : WEIR_SCHEME_UDP;
+        made.scheme = transport == WEIR_TRANSPORT_TCP    ? WEIR_SCHEME_TCP
+                      : transport == WEIR_TRANSPORT_UDP  ? WEIR_SCHEME_UDP
+                      : transport == WEIR_TRANSPORT_ICMP ? WEIR_SCHEME_ICMP
+                                                         : WEIR_SCHEME_RAW;
         result = from_inet(socket, socket_size, &made);
     }
     if (result < 0)

@@ -15,6 +15,7 @@ struct weir__scheme {
     uint8_t scheme, transport;
     uint16_t default_port; /* 0: the port must be written */
     bool has_target;       /* a path and a query may follow the port */
+    bool has_optional;     /* 0 is as good as no port */
 };
 
 /* The schemes by index, NULL behind the last; and by number, NULL for none. */

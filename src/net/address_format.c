@@ -96,6 +96,8 @@ static void put_inet(struct writer *writer, const weir_address *address)
     else
         put(writer, inet_ntop(AF_INET, &((const struct sockaddr_in *)&address->socket)->sin_addr,
                               text, sizeof text));
+    if (scheme != NULL && scheme->has_optional && port == 0)
+        return;
     if (scheme == NULL || scheme->default_port == 0 || scheme->default_port != port) {
         put(writer, ":");
         put_number(writer, port);

@@ -18,7 +18,7 @@ struct reader {
     struct ip_fault fault;
     weir_address *out;
     uint16_t default_port; /* 0: the port must be written */
-    bool has_target;
+    bool has_target, has_optional;
 };
 
 static int fail(struct reader *reader, const char *at, const char *message)
@@ -91,10 +91,12 @@ static int read_scheme(struct reader *reader)
         reader->out->transport = scheme->transport;
         reader->default_port = scheme->default_port;
         reader->has_target = scheme->has_target;
+        reader->has_optional = scheme->has_optional;
         reader->at = colon + 1;
         return 0;
     }
-    return fail(reader, reader->text, "unknown scheme: use tcp, tls, udp, unix, http or https");
+    return fail(reader, reader->text,
+                "unknown scheme: use tcp, tls, udp, unix, http, https, icmp or raw");
 }
 
 /* Where the host or port that begins at `at` ends at the latest. */
@@ -247,6 +249,8 @@ static int read_port(struct reader *reader)
     unsigned port = 0;
 
     if (reader->at == reader->end || *reader->at != ':') {
+        if (reader->has_optional && reader->at == reader->end)
+            return 0;
         if (reader->default_port == 0 && reader->at == reader->end)
             return fail(reader, reader->at, "a port is missing, such as :80");
         if (reader->at < reader->end && *reader->at != '/' && *reader->at != '?' &&
@@ -267,6 +271,8 @@ static int read_port(struct reader *reader)
     }
     if (reader->at == start)
         return fail(reader, start, "a port is a number from 0 to 65535 (0: the kernel chooses)");
+    if (reader->out->transport == WEIR_TRANSPORT_RAW && (port == 0 || port > 255))
+        return fail(reader, start, "the number is an IP protocol: 1 to 255");
     weir_address_set_port(reader->out, port);
     return 0;
 }

@@ -148,9 +148,16 @@ static void fill(struct dgram *d, struct dgram_config *config, int fd, const wei
     d->local = *address;
     d->udp = address->transport == WEIR_TRANSPORT_UDP;
     d->seqpacket = address->transport == WEIR_TRANSPORT_UNIX_SEQPACKET;
-
+    d->inet = d->udp || address->transport == WEIR_TRANSPORT_ICMP ||
+              address->transport == WEIR_TRANSPORT_RAW;
+    if (address->transport == WEIR_TRANSPORT_ICMP) {
+        int type = 0;
+        socklen_t type_size = sizeof type;
+        getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_size);
+        d->icmp_raw = type == SOCK_RAW;
+    }
     d->gso = d->udp && config->service.gso != WEIR_SWITCH_OFF;
-    d->errors = d->udp && config->service.on_error != NULL;
+    d->errors = d->inet && config->service.on_error != NULL;
     /* The family that the socket has: one bound to any address may have fallen back to IPv4. */
     struct sockaddr_storage bound = {.ss_family = AF_UNSPEC};
     socklen_t size = sizeof bound;

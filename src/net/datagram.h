@@ -75,9 +75,11 @@ struct dgram {
     bool send_waits, recv_waits; /* for the timer, to try again */
     bool paused_user, paused_mark, drain_owed;
     bool connected, udp, seqpacket;
-    bool gso;     /* trains are made of what is queued */
-    bool retried; /* the first of the queue met an error that was another's */
-    bool errors;  /* the error queue is asked for */
+    bool inet;     /* of IP: udp, icmp or raw */
+    bool icmp_raw; /* icmp: by a raw socket; datagram_raw.c makes it alike to a ping socket */
+    bool gso;      /* trains are made of what is queued */
+    bool retried;  /* the first of the queue met an error that was another's */
+    bool errors;   /* the error queue is asked for */
     bool owns_file;
     bool opened; /* on_open is not owed any more */
     uint8_t why; /* enum weir_why */
@@ -158,6 +160,14 @@ struct dgram_scratch *dgram_scratch_new(void);
 void dgram_errors_read(weir_loop *loop, struct dgram *d);
 void dgram_error_tell(weir_loop *loop, struct dgram *d, const weir_datagram_error *error);
 
+/* datagram_raw.c: ICMP by raw sockets. Gives such a one an identifier, *local's port, and has the
+ * kernel drop all but the answers to it. Does nothing to other sockets. */
+int dgram_icmp_prepare(int fd, weir_address *local);
+/* Takes off what a ping socket would not have given; false: it is not for this socket. */
+bool dgram_icmp_strip(const struct dgram *d, weir_datagram *in);
+/* Whether an error of the error queue is about an echo of ours. */
+bool dgram_icmp_error_is_ours(const struct dgram *d, weir_view about);
+
 /* datagram_socket.c: making them. `reuseport`: shared among loops. A descriptor, or an error that
  * was logged; *address gets its port. */
 bool dgram_is_any(const weir_address *address); /* datagram.c: any address of this host */
@@ -172,7 +182,8 @@ int dgram_group(int fd, int family, const char *text, bool join);
 static inline bool address_is_datagram(const weir_address *address)
 {
     return address->transport == WEIR_TRANSPORT_UDP ||
-           address->transport == WEIR_TRANSPORT_UNIX_DGRAM;
+           address->transport == WEIR_TRANSPORT_UNIX_DGRAM ||
+           address->transport == WEIR_TRANSPORT_ICMP || address->transport == WEIR_TRANSPORT_RAW;
 }
 
 #endif

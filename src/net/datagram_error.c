@@ -19,12 +19,14 @@ void dgram_error_tell(weir_loop *loop, struct dgram *d, const weir_datagram_erro
 }
 
 /* The address behind an extended error: who sent the ICMP message. */
-static bool read_offender(const struct sock_extended_err *e, size_t size, weir_address *out)
+static bool read_offender(const struct dgram *d, const struct sock_extended_err *e, size_t size,
+                          weir_address *out)
 {
     const struct sockaddr *offender = (const struct sockaddr *)(const void *)(e + 1);
     if (size < sizeof *e + sizeof(struct sockaddr_in))
         return false;
-    return weir_address_from_sockaddr(offender, size - sizeof *e, WEIR_TRANSPORT_UDP, out) == 0;
+    return weir_address_from_sockaddr(offender, size - sizeof *e,
+                                      (enum weir_transport)d->local.transport, out) == 0;
 }
 
 static bool read_one(weir_loop *loop, struct dgram *d, const struct msghdr *header)
@@ -48,19 +50,21 @@ static bool read_one(weir_loop *loop, struct dgram *d, const struct msghdr *head
         error.code = told.e.ee_code;
         if (told.e.ee_errno == EMSGSIZE)
             error.mtu_bytes = told.e.ee_info;
-        if (read_offender(&told.e, size, &offender))
+        if (read_offender(d, &told.e, size, &offender))
             error.offender = &offender;
     }
     if (error.error == 0)
         return false;
     if (header->msg_namelen != 0 &&
-        weir_address_from_sockaddr(header->msg_name, header->msg_namelen, WEIR_TRANSPORT_UDP,
-                                   &peer) == 0)
+        weir_address_from_sockaddr(header->msg_name, header->msg_namelen,
+                                   (enum weir_transport)d->local.transport, &peer) == 0)
         error.peer = &peer;
     /* Of what this host refused at once the kernel may not tell the port. */
     if (error.origin == WEIR_ORIGIN_LOCAL && d->refused_to != NULL)
         error.peer = d->refused_to;
     error.view = weir_bytes(header->msg_iov->iov_base, header->msg_iov->iov_len);
+    if (!dgram_icmp_error_is_ours(d, error.view))
+        return false;
     dgram_error_tell(loop, d, &error);
     return true;
 }

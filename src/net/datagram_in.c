@@ -104,13 +104,14 @@ static void read_control(weir_datagram *in, const struct io_message *message)
     }
 }
 
-static void describe(weir_datagram *in, const struct io_message *message)
+static void describe(const struct dgram *d, weir_datagram *in, const struct io_message *message)
 {
     memset(in, 0, sizeof *in);
     if (message->name_size > sizeof(sa_family_t)) {
         in->peer = message->name;
         in->peer_size = message->name_size;
     }
+    in->transport = d->local.transport;
     in->view = weir_bytes(message->data, message->size);
     in->full_bytes = message->full;
     if (message->control_size != 0)
@@ -196,7 +197,9 @@ static void deliver(weir_loop *loop, struct dgram *d, const struct io_message *m
     batch.count = 0;
     for (unsigned i = 0; i < count && !loop_is_orphan(loop) && d->phase == DGRAM_OPEN; i++) {
         weir_datagram in;
-        describe(&in, &messages[i]);
+        describe(d, &in, &messages[i]);
+        if (d->icmp_raw && !dgram_icmp_strip(d, &in))
+            continue;
         count_received(loop, d, &in);
         if (in.segment_bytes != 0 && in.view.size <= in.segment_bytes)
             in.segment_bytes = 0;
@@ -294,7 +297,7 @@ void dgram_event_recv(weir_loop *loop, struct dgram *d, const struct io_event *e
         received_error(loop, d, event->result);
         return;
     }
-    if (event->result > 0 && !d->udp)
+    if (event->result > 0 && !d->inet)
         close_passed(event->messages, (unsigned)event->result);
     if (event->result > 0 && d->phase == DGRAM_OPEN) {
         unsigned count = real_ones(d, event);

@@ -12,6 +12,7 @@
 enum {
     UDP_SEGMENT_TYPE = 103, /* UDP_SEGMENT of linux/udp.h, kernel 4.18 */
     UDP_MOST = 65507,       /* bytes of one, less the heads of UDP and IPv4 */
+    IP_MOST = 65515,        /* less that of IPv4 */
     TRAIN_MOST = 64,        /* datagrams of a train: UDP_MAX_SEGMENTS of kernels before 6.8 */
     TRAIN_BYTES = 65000,
     VECTORS = 1024,
@@ -160,6 +161,7 @@ static int check(const struct dgram *d, weir_view view, const struct dgram_out *
 {
     uint32_t most = d->udp && how->segment_bytes == 0 ? UDP_MOST
                     : d->udp                          ? TRAIN_BYTES
+                    : d->inet                         ? IP_MOST
                                                       : UINT32_MAX;
     if (d->phase != DGRAM_OPEN)
         return WEIR_EMISUSE;
@@ -275,8 +277,8 @@ static bool leaves_as_ip4(const struct dgram *d, const struct dgram_out *out)
 static void put_controls(struct msghdr *header, const struct dgram *d, const struct dgram_out *out,
                          uint32_t segment_bytes)
 {
-    bool ip4 = d->udp && leaves_as_ip4(d, out);
-    if (!d->udp)
+    bool ip4 = d->inet && leaves_as_ip4(d, out);
+    if (!d->inet)
         return;
     if (segment_bytes != 0) {
         uint16_t size = (uint16_t)segment_bytes;
@@ -365,7 +367,7 @@ static void refused(weir_loop *loop, struct dgram *d, uint32_t joined, int error
     d->refused_to = &peer;
     dgram_errors_read(loop, d);
     d->refused_to = NULL;
-    if (others && d->udp && !d->retried) {
+    if (others && d->inet && !d->retried) {
         d->retried = true;
         if (!d->errors) { /* otherwise it stood in the error queue, or comes again: it is our own */
             d->stats.errors++;
@@ -459,7 +461,7 @@ enum step { STEP_ON, STEP_STOP };
 static enum step blocked(weir_loop *loop, struct dgram *d)
 {
     int result = 0;
-    if (!d->udp && !d->connected) {
+    if (!d->inet && !d->connected) {
         if (d->blocked_ms == 0)
             d->blocked_ms = loop->now_ms | 1;
         if ((int32_t)(loop->now_ms - d->blocked_ms) >= (int32_t)d->config->service.linger_ms) {
@@ -492,7 +494,7 @@ static enum step send_some(weir_loop *loop, struct dgram *d)
     unsigned count = gather(scratch, d, &borrowed);
     /* A ring that waits for room sends again what it tried: but unix_dgram_sendmsg of the kernel
      * has taken the bytes by then, and an empty one would leave (seen with 6.18). */
-    bool nowait = borrowed || count > 1 || !d->udp;
+    bool nowait = borrowed || count > 1 || !d->inet;
     int result = 0;
     int done =
         loop->io->ops->sendmsg(loop->io, &d->fd, scratch->header, count,

@@ -193,13 +193,14 @@ static int set_sending(int fd, int family, const weir_dgram_service *s, bool bot
 static int set_all(int fd, const weir_address *address, const weir_dgram_service *s, bool any)
 {
     bool udp = address->transport == WEIR_TRANSPORT_UDP;
+    bool inet = address->socket.ss_family != AF_UNIX;
     int family = AF_UNSPEC, v6only = 1, result = 0;
     socklen_t size = sizeof family;
     getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &size);
     size = sizeof v6only;
     if (family == AF_INET6)
         getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, &size);
-    bool both = family == AF_INET6 && v6only == 0;
+    bool both = udp && family == AF_INET6 && v6only == 0;
     const struct setting settings[] = {
         {"meta (SO_TIMESTAMPNS)", (s->meta & WEIR_DATAGRAM_TIME) != 0, false, SOL_SOCKET,
          SO_TIMESTAMPNS, 1},
@@ -209,16 +210,28 @@ static int set_all(int fd, const weir_address *address, const weir_dgram_service
          SO_PASSCRED, 1}, /* tells an empty record from the end */
     };
     result = apply(fd, settings, sizeof settings / sizeof *settings);
-    if (result == 0 && udp)
+    if (result == 0 && inet)
         result = set_meta(fd, family, s, any, both);
-    if (result == 0 && udp)
+    if (result == 0 && inet)
         result = set_sending(fd, family, s, both);
-    if (result == 0 && udp)
+    if (result == 0 && inet)
         result = join_all(fd, family, s->groups);
     return result;
 }
 
 /* --- making them ------------------------------------------------------------------------------ */
+
+/* A raw socket knows of no port: the address stays what it is, but for an identifier. */
+static int dgram_socket_bound(int fd, weir_address *address)
+{
+    int type = 0;
+    socklen_t size = sizeof type;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0)
+        return -errno;
+    if (type != SOCK_RAW)
+        return weir__socket_bound(fd, address);
+    return address->transport == WEIR_TRANSPORT_ICMP ? dgram_icmp_prepare(fd, address) : 0;
+}
 
 int dgram_socket_bind(weir_address *address, const weir_dgram_service *service, bool reuseport,
                       struct weir__socket_file *file)
@@ -235,7 +248,7 @@ int dgram_socket_bind(weir_address *address, const weir_dgram_service *service, 
         weir__log(WEIR_LOG_ERROR, fd, 0, "%s", error.text);
         return fd;
     }
-    int result = weir__socket_bound(fd, address);
+    int result = dgram_socket_bound(fd, address);
     if (result == 0)
         result = set_all(fd, address, service, dgram_is_any(address));
     if (result == 0)

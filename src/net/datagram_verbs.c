@@ -22,11 +22,16 @@ static int parse(const char *url, weir_address *out)
         return result;
     }
     weir_address_expand(out, out, 1);
-    if (out->transport == WEIR_TRANSPORT_UDP || out->transport == WEIR_TRANSPORT_UNIX_DGRAM ||
-        out->transport == WEIR_TRANSPORT_UNIX_SEQPACKET)
+    bool ip = out->transport == WEIR_TRANSPORT_ICMP || out->transport == WEIR_TRANSPORT_RAW;
+    if (ip && (out->flags & WEIR_ADDRESS_ANY) != 0) {
+        weir__log(WEIR_LOG_ERROR, WEIR_EADDRESS, 0,
+                  "%s: these are of one family: write 0.0.0.0 or [::] for any address", url);
+        return WEIR_EADDRESS;
+    }
+    if (address_is_datagram(out) || out->transport == WEIR_TRANSPORT_UNIX_SEQPACKET)
         return 0;
     weir__log(WEIR_LOG_ERROR, WEIR_ENOTSUP, 0,
-              "%s is not for datagrams: udp, unix-dgram and unix-seqpacket are", url);
+              "%s is not for datagrams: udp, unix-dgram, unix-seqpacket, icmp and raw are", url);
     return WEIR_ENOTSUP;
 }
 
@@ -69,7 +74,7 @@ static int finish(struct opening *opening, int fd, const struct weir__socket_fil
     if (d == NULL)
         return result;
     d->file = *file;
-    d->owns_file = peer == NULL && opening->address.transport != WEIR_TRANSPORT_UDP;
+    d->owns_file = peer == NULL && !d->inet;
     d->connected = peer != NULL;
     if (peer != NULL)
         d->peer = *peer;
@@ -96,6 +101,23 @@ int weir_dgram_open(weir_dgram *out, const char *url, const weir_dgram_service *
     return finish(&opening, fd, &file, NULL, out);
 }
 
+/* The kernel may call it a raw socket; it is what was asked for. */
+static int connected_icmp(int fd, const weir_address *peer, const weir_address *source,
+                          weir_address *local)
+{
+    if (peer->transport != WEIR_TRANSPORT_ICMP)
+        return fd;
+    if (local->transport != WEIR_TRANSPORT_ICMP)
+        weir_address_set_port(local, source != NULL ? (unsigned)weir_address_port(source) : 0);
+    local->transport = WEIR_TRANSPORT_ICMP;
+    local->scheme = WEIR_SCHEME_ICMP;
+    int result = dgram_icmp_prepare(fd, local);
+    if (result == 0)
+        return fd;
+    close(fd);
+    return result;
+}
+
 int weir_dgram_connect(weir_dgram *out, const char *url, const weir_address *source,
                        const weir_dgram_service *service)
 {
@@ -107,8 +129,10 @@ int weir_dgram_connect(weir_dgram *out, const char *url, const weir_address *sou
         return result;
     peer = opening.address;
     int fd = dgram_socket_connect(&peer, source, &opening.config->service);
-    if (fd >= 0)
+    if (fd >= 0) {
         weir__socket_local(fd, &opening.address);
+        fd = connected_icmp(fd, &peer, source, &opening.address);
+    }
     return finish(&opening, fd, &file, &peer, out);
 }
 
@@ -131,7 +155,9 @@ static int set_name(const struct dgram *d, const void *socket, uint32_t size,
         return WEIR_EADDRESS;
     memcpy(&name->any, socket, size);
     name->size = size;
-    if (d->family == AF_INET6 && name->any.sa_family == AF_INET)
+    if (d->inet && !d->udp)
+        name->in4.sin_port = 0; /* to the kernel it would be a protocol */
+    else if (d->family == AF_INET6 && name->any.sa_family == AF_INET)
         map_to_ip6(name);
     if (d->udp && name->in4.sin_port == 0) /* where that of IPv6 lies too */
         return WEIR_EADDRESS;              /* from there one may come, but none can go there */
@@ -288,7 +314,7 @@ static int group(weir_dgram socket, const char *text, bool join)
         return result;
     if (text == NULL)
         return WEIR_EINVALID;
-    if (!d->udp)
+    if (!d->inet)
         return WEIR_EADDRESS;
     loop->io->stats.syscalls++;
     return dgram_group(d->fd.fd, d->family, text, join);
@@ -380,11 +406,13 @@ int weir__dgram_stats_get(weir_dgram socket, weir_dgram_stats *out, size_t size)
 
 int weir_datagram_peer(const weir_datagram *in, weir_address *out)
 {
-    enum weir_transport transport = WEIR_TRANSPORT_UDP;
+    enum weir_transport transport = (enum weir_transport)in->transport;
     if (in->peer == NULL)
         return WEIR_EADDRESS;
     if (in->peer->sa_family == AF_UNIX)
         transport = WEIR_TRANSPORT_UNIX_DGRAM;
+    else if (transport == WEIR_TRANSPORT_NONE)
+        transport = WEIR_TRANSPORT_UDP;
     return weir_address_from_sockaddr(in->peer, in->peer_size, transport, out);
 }
 

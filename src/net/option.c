@@ -215,7 +215,8 @@ static int set_special(const struct option_target *target, const weir_socket_opt
     }
     /* Set in every case: the default would be the sysctl net.ipv6.bindv6only, and a program should
      * not listen on less on one host than on another. */
-    if (result == 0 && target->family == AF_INET6 && target->moment == OPTION_NEW_LISTENER) {
+    if (result == 0 && target->family == AF_INET6 && target->moment == OPTION_NEW_LISTENER &&
+        !target->one_family) {
         option = (struct option){
             .name = "v6only", .form = SWITCH, .level = IPPROTO_IPV6, .number = IPV6_V6ONLY};
         result = set_number(target, &option, options->v6only == WEIR_SWITCH_ON, error);

@@ -2,6 +2,8 @@
 #ifndef WEIR_NET_OPTION_H
 #define WEIR_NET_OPTION_H
 
+#include <stdbool.h>
+
 #include <weir/socket.h>
 
 #include "net/socket_error.h"
@@ -21,6 +23,7 @@ struct option_target {
     int family; /* AF_... */
     enum option_kind kind;
     enum option_moment moment;
+    bool one_family; /* a raw socket refuses IPV6_V6ONLY (EINVAL): it is of one family as it is */
 };
 
 /* Checks what can be checked without a socket. Returns 0 or WEIR_EINVALID. */

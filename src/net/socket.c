@@ -47,7 +47,9 @@ static int begin(struct making *making)
                                     [WEIR_TRANSPORT_UDP] = OPTION_UDP,
                                     [WEIR_TRANSPORT_UNIX] = OPTION_UNIX,
                                     [WEIR_TRANSPORT_UNIX_DGRAM] = OPTION_UNIX,
-                                    [WEIR_TRANSPORT_UNIX_SEQPACKET] = OPTION_UNIX};
+                                    [WEIR_TRANSPORT_UNIX_SEQPACKET] = OPTION_UNIX,
+                                    [WEIR_TRANSPORT_ICMP] = OPTION_UDP,
+                                    [WEIR_TRANSPORT_RAW] = OPTION_UDP};
     int result;
 
     memset(making->error, 0, sizeof *making->error);
@@ -61,6 +63,8 @@ static int begin(struct making *making)
         return weir__socket_fail(making->error, WEIR_EINVALID, "address",
                                  "no address: read one with weir_address_parse first");
     making->target.kind = kinds[making->address->transport];
+    making->target.one_family = making->address->transport == WEIR_TRANSPORT_ICMP ||
+                                making->address->transport == WEIR_TRANSPORT_RAW;
     result = weir__options_check(making->options, making->error);
     if (result == 0 && making->target.kind == OPTION_UNIX && !making->client &&
         !weir__unix_is_path(making->address) &&
@@ -79,7 +83,10 @@ static int type_of(const weir_address *address)
     switch (address->transport) {
     case WEIR_TRANSPORT_UDP:
     case WEIR_TRANSPORT_UNIX_DGRAM:
+    case WEIR_TRANSPORT_ICMP: /* a ping socket; or a raw one, where those are not allowed */
         return SOCK_DGRAM;
+    case WEIR_TRANSPORT_RAW:
+        return SOCK_RAW;
     case WEIR_TRANSPORT_UNIX_SEQPACKET:
         return SOCK_SEQPACKET;
     default:
@@ -87,13 +94,39 @@ static int type_of(const weir_address *address)
     }
 }
 
+static int protocol_of(const weir_address *address, int family)
+{
+    if (address->transport == WEIR_TRANSPORT_RAW)
+        return weir_address_port(address);
+    if (address->transport == WEIR_TRANSPORT_ICMP)
+        return family == AF_INET6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP;
+    return 0;
+}
+
+/* Who may not have a raw socket is told what would help. */
+static int explain_raw(struct making *making)
+{
+    if (making->address->transport == WEIR_TRANSPORT_ICMP)
+        return fail(making, -EPERM, "socket",
+                    "no group of this process is in net.ipv4.ping_group_range, and a raw socket "
+                    "needs CAP_NET_RAW: setcap cap_net_raw=+ep PROGRAM, or sysctl -w "
+                    "net.ipv4.ping_group_range=\"0 2147483647\"");
+    return fail(making, -EPERM, "socket",
+                "a raw socket needs CAP_NET_RAW: setcap cap_net_raw=+ep PROGRAM");
+}
+
 /* Makes the bare socket. */
 static int open_socket(struct making *making, int family)
 {
-    int type =
-        type_of(making->address) | SOCK_CLOEXEC | (making->how->blocking ? 0 : SOCK_NONBLOCK);
-    int fd = socket(family, type, 0), code = -errno;
+    int flags = SOCK_CLOEXEC | (making->how->blocking ? 0 : SOCK_NONBLOCK);
+    int protocol = protocol_of(making->address, family);
+    int fd = socket(family, type_of(making->address) | flags, protocol), code = -errno;
 
+    /* icmp(7): ping sockets are for the groups of a sysctl, which by default is none. */
+    if (fd < 0 && making->address->transport == WEIR_TRANSPORT_ICMP && code != -EAFNOSUPPORT) {
+        fd = socket(family, SOCK_RAW | flags, protocol);
+        code = -errno;
+    }
     if (fd >= 0) {
         making->target.fd = fd;
         making->target.family = family;
@@ -106,6 +139,8 @@ static int open_socket(struct making *making, int family)
         return fail(making, code, "socket", "raise the sysctl fs.file-max");
     if (code == -EAFNOSUPPORT && family == AF_INET6)
         return fail(making, code, "socket", "this kernel has no IPv6: use an IPv4 address");
+    if (code == -EPERM && protocol != 0)
+        return explain_raw(making);
     return fail(making, code, "socket", "the kernel, or a filter of system calls, refused it");
 }
 
@@ -181,7 +216,8 @@ static int bind_and_listen(struct making *making, const weir_address *address,
         code = -errno;
         return code == -EADDRINUSE ? code : explain_bind(making, code);
     }
-    if (type_of(address) == SOCK_DGRAM || listen(fd, (int)backlog) == 0)
+    if (type_of(address) == SOCK_DGRAM || type_of(address) == SOCK_RAW ||
+        listen(fd, (int)backlog) == 0)
         return 0;
     code = -errno;
     weir__socket_unlink(address, file);
@@ -228,7 +264,8 @@ static void warn_of_backlog(struct making *making)
         making->options->backlog != 0 ? making->options->backlog : WEIR__SOCKET_BACKLOG;
     long most = weir__sysctl_number("net/core/somaxconn", asked);
 
-    if (type_of(making->address) != SOCK_DGRAM && most >= 0 && most < (long)asked)
+    if (type_of(making->address) != SOCK_DGRAM && type_of(making->address) != SOCK_RAW &&
+        most >= 0 && most < (long)asked)
         weir__socket_warn(making->error,
                           "backlog %u is cut to %ld by net.core.somaxconn: connections beyond it "
                           "are dropped in a burst: sysctl -w net.core.somaxconn=%u, or set backlog "
@@ -265,6 +302,9 @@ int weir__socket_listen(const weir_address *address, const weir_socket_options *
         weir__clock_sleep_ns(pause_ns < end_ns - now_ns ? pause_ns : end_ns - now_ns);
         pause_ns = pause_ns * 2 < BIND_PAUSE_LAST_NS ? pause_ns * 2 : BIND_PAUSE_LAST_NS;
     }
+    if (result == -EADDRINUSE && address->transport == WEIR_TRANSPORT_ICMP)
+        return fail(&making, result, "bind",
+                    "another socket has the identifier: leave it out, and the kernel chooses");
     if (result == -EADDRINUSE && error->text[0] == '\0')
         return making.target.kind == OPTION_UNIX
                    ? fail(&making, result, "bind", "another process has the name: choose another")
@@ -396,7 +436,10 @@ static int address_of(int fd, const struct sockaddr_storage *socket, socklen_t s
     else if (socket->ss_family != AF_UNIX && type == SOCK_STREAM)
         transport = WEIR_TRANSPORT_TCP;
     else if (socket->ss_family != AF_UNIX && type == SOCK_DGRAM)
-        transport = WEIR_TRANSPORT_UDP;
+        transport =
+            get_number(fd, SO_PROTOCOL) == IPPROTO_UDP ? WEIR_TRANSPORT_UDP : WEIR_TRANSPORT_ICMP;
+    else if (socket->ss_family != AF_UNIX && type == SOCK_RAW)
+        transport = WEIR_TRANSPORT_RAW;
     if (weir_address_from_sockaddr((const struct sockaddr *)socket, size, transport, out) < 0)
         return WEIR_ENOTSUP;
     return 0;

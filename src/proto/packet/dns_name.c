@@ -37,7 +37,7 @@ int dns_name_read(const uint8_t *message, size_t size, size_t at, weir_dns_name 
             continue;
         }
         if (length > LABEL_MOST || at + 1 + length > size ||
-            written + 1 + length + (length != 0) > WEIR_DNS_NAME_MAX)
+            written + 1 + length > WEIR_DNS_NAME_MAX)
             return WEIR_EPROTO;
         memcpy(out->data + written, message + at, length + 1);
         written += length + 1;

@@ -123,6 +123,9 @@ static void names_refused(void **state)
     assert_int_equal(question("\xc0\0", 2, &record), 1);                /* the header's id, 0 */
     assert_int_equal(question("\x40", 1, &record), WEIR_EPROTO);        /* reserved: RFC 6891 */
     assert_int_equal(question("\x80", 1, &record), WEIR_EPROTO);
+    memset(many, 0, sizeof many);
+    many[0] = 64; /* a label of 64 bytes that are there */
+    assert_int_equal(question(many, 66, &record), WEIR_EPROTO);
     assert_int_equal(question("\x3f"
                               "abc",
                               4, &record),

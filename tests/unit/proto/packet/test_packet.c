@@ -278,6 +278,10 @@ static void tcp_options_written(void **state)
         if (weir_tcp_options_parse(text, &again) != WEIR_EPROTO)
             fail_msg("taken: number %zu", i);
     }
+    memset(out, 0, sizeof out); /* five blocks, which no header has room for */
+    out[0] = 5;
+    out[1] = 42;
+    assert_int_equal(weir_tcp_options_parse((weir_packet_bytes){out, 42}, &again), WEIR_EPROTO);
     assert_int_equal(
         weir_tcp_options_parse((weir_packet_bytes){(const uint8_t *)"\3\3\17", 3}, &again), 0);
     assert_int_equal(again.window_scale, 14);
