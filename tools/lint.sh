@@ -84,6 +84,7 @@ check_tidy() {
 check format check_format
 check style python3 tools/style.py
 check conformance python3 tools/conformance.py check
+check causes python3 tools/causes.py
 check shell check_shell
 check tidy check_tidy
 exit "$failed"
