@@ -1,6 +1,9 @@
-"""Ping and traceroute, over two hosts and the router between them."""
+"""Ping and traceroute, over two hosts and the router between them; a sniffer beside tcpdump."""
 import os
 import re
+import shutil
+import signal
+import socket
 import subprocess
 
 from netlab import BUILD, SERVER, SLOW, Skipped, everywhere, main, test, wait_until
@@ -85,6 +88,100 @@ def traceroute(net, backend):
                 raise Skipped("this router does not answer")
             assert code == 0 and rows == [["1", router], ["2", target]], (groups, out, err)
     return [" | ".join(out.splitlines())]
+
+
+class Listening:
+    """A program on a host that prints what it sees, until it is ended."""
+
+    def __init__(self, host, *command, env=None):
+        self.process = subprocess.Popen(
+            ["ip", "netns", "exec", host.name, *command], stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
+        said = self.process.stderr.readline()
+        while said and "listening" not in said:
+            said = self.process.stderr.readline()
+        assert said, f"{command[0]} does not listen"
+
+    def until(self, last):
+        """The lines as far as one with this in it."""
+        lines = []
+        while not lines or last not in lines[-1]:
+            lines.append(self.process.stdout.readline().strip())
+            assert lines[-1], f"ended before {last}: {lines}"
+        return lines
+
+    def end(self, number=signal.SIGTERM):
+        """What it said of itself at its end."""
+        self.process.send_signal(number)
+        return self.process.communicate(timeout=20 * SLOW)[1].strip()
+
+
+def talk(net, target6):
+    """Datagrams, a stream, pings and what ARP asks, from a to b."""
+    net.a.ip("neigh flush dev eth0")
+    for family, target in ((socket.AF_INET, SERVER), (socket.AF_INET6, target6)):
+        with net.a.socket(socket.SOCK_DGRAM, family=family) as udp:
+            for size in (0, 1, 100, 1400):
+                udp.sendto(bytes(size), (target, 7777))
+        with net.b.socket(family=family) as listener, net.a.socket(family=family) as stream:
+            listener.bind((target, 0))
+            listener.listen()
+            stream.connect(listener.getsockname()[:2])
+            accepted = listener.accept()[0]
+            stream.sendall(b"hello")
+            assert accepted.recv(100) == b"hello"
+            accepted.close()
+            assert stream.recv(1) == b""
+        example(net.a, "epoll", "ping", target, "2", "5")
+    with net.a.socket(socket.SOCK_DGRAM) as udp:
+        udp.sendto(b"end", (SERVER, 7778))
+
+
+def comparable(lines):
+    """What both programs say alike of each packet: the ends and the length, who is asked for. What
+    hosts say by themselves may come before one of the programs listens."""
+    said = []
+    for line in (line for line in lines if "fe80::" not in line and "ff02::" not in line):
+        found = re.match(r"(IP6? \S+ > [^ ]+): .*?(\d+)$", line)
+        if found:
+            said.append(found.groups())
+        else:
+            said.append(re.sub(r" is-at.*|, length.*| to .*|(?<=Reply).*", "", line))
+    return said
+
+
+@test(*everywhere)
+def sniff(net, backend):
+    if shutil.which("tcpdump") is None:
+        raise Skipped("no tcpdump to compare with")
+    target6 = with_ip6(net)
+    program = os.path.join(EXAMPLES, "sniff")
+    env = {"WEIR_BACKEND": backend}
+    tcpdump = Listening(net.b, "tcpdump", "-i", "eth0", "-nnqtl", "--immediate-mode")
+    weir = Listening(net.b, program, "eth0", env=env)
+    numbers = net.b.run("tcpdump", "-i", "eth0", "-ddd", "udp and dst portrange 7777-7778")
+    filtered = Listening(net.b, program, "eth0", numbers, env=env)
+    talk(net, target6)
+    lines = [program.until(".7778: UDP") for program in (tcpdump, weir, filtered)]
+    tcpdump.end(signal.SIGINT)
+    said, said_few = weir.end(), filtered.end()
+    theirs, ours, few = (comparable(each) for each in lines)
+    different = [pair for pair in zip(theirs, ours) if pair[0] != pair[1]]
+    assert not different and len(theirs) == len(ours) >= 40, (different, len(theirs), len(ours))
+    # No answer of ICMP among them, and each size of both families.
+    assert few == [one for one in ours if one[0].endswith((".7777", ".7778"))], few
+    assert [int(one[1]) for one in few] == [0, 1, 100, 1400] * 2 + [3], few
+    assert said.endswith(", 0 dropped") and said_few == "9 packets, 0 dropped", (said, said_few)
+    return [f"{len(ours)} lines as tcpdump has them, and {len(few)} through a filter"]
+
+
+@test("epoll")
+def sniff_without_rights(net, backend):
+    code, _, err = example(net.a, backend, "sniff", "eth0", user=65534)
+    assert code != 0 and "CAP_NET_RAW" in err, err
+    code, _, err = example(net.a, backend, "sniff", "none0")
+    assert code != 0 and "no network interface of this name" in err, err
+    return ["EPERM that names CAP_NET_RAW; ENODEV that names the interface"]
 
 
 if __name__ == "__main__":
