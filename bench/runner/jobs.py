@@ -44,13 +44,15 @@ class Job:
     name: str
     bench: str
     title: str
-    load: str                # "echo", "stream", "http", "resp", or "wrk" by --wrk
+    load: str                # "echo", "stream", "http", "https", "resp", or "wrk" by --wrk
     candidates: list
     conns: int = 64
     size: int = 0            # bytes of a message, a write, or an answer's body
     depth: int = 1
     close: bool = False      # a connection per request
     frames: bool = False     # messages begin with their length
+    resume: bool = False     # over TLS: with the sessions of earlier connections
+    version: str = ""        # of TLS; empty: the newest
     veth: bool = False       # over a link of its own, not the loopback
     quick: bool = True       # also in --quick
     goals: list = field(default_factory=list)
@@ -99,6 +101,11 @@ def _resp(name, depth, how):
                servers.RESP, depth=depth, size=14, quick=False)
 
 
+def _tls(name, bench, title, candidates, limit, **more):
+    return Job(name, bench, title, "https", candidates, quick=False,
+               goals=[_floor(["nginx"], limit)], **{"size": 14, **more})
+
+
 HTTP_FLOOR = [_floor(["nginx"], 0.85), _floor(["h2o"], 0.80)]
 NGINX_FILES = ["nginx-sendfile", "nginx-copy"]
 
@@ -143,6 +150,17 @@ JOBS = [
     Job("http-1m-veth", "http-1m", "HTTP/1.1 file of 1 MiB over a veth link, 16 keep-alive connections",
         "http", servers.VETH_FILES, conns=16, size=1 << 20, veth=True, quick=False,
         goals=[_floor(NGINX_FILES, round(1 / 1.2, 3), "the better of nginx's two")]),
+    _tls("https", "https", "HTTPS tiny body, 64 keep-alive connections", servers.HTTPS["ec"], 0.90),
+    _tls("https-1m", "https-1m", "HTTPS file of 1 MiB, 16 keep-alive connections", servers.HTTPS_FILES,
+         1.0, conns=16, size=1 << 20),
+    _tls("tls-full", "tls-full", "TLS 1.3 whole handshake, ECDSA P-256, one request, close",
+         servers.HTTPS["ec"], 1.0, close=True),
+    _tls("tls-full-rsa", "tls-full", "TLS 1.3 whole handshake, RSA 2048, one request, close",
+         servers.HTTPS["rsa"], 1.0, close=True),
+    _tls("tls-resumed", "tls-resumed", "TLS 1.3 resumed handshake, one request, close",
+         servers.HTTPS["ec"], 1.0, close=True, resume=True),
+    _tls("tls-resumed-12", "tls-resumed", "TLS 1.2 resumed handshake, one request, close",
+         servers.HTTPS["ec"], 1.0, close=True, resume=True, version="1.2"),
     _resp("resp", 1, "one at a time"),
     _resp("resp-pipelined", 16, "16 pipelined"),
 ]

@@ -2,6 +2,7 @@
 import http.client as http_client
 import json
 import os
+import ssl
 import subprocess
 
 from .process import LOAD_CPU, on_cpu
@@ -116,9 +117,60 @@ def resp(job, candidate, server, place, seconds, trace=None):
             **after, "load_cpu_ns": _load_cpu(times)}
 
 
+def handshakes_fit(job, whole, resumed):
+    """Whether the handshakes of the measured time were those that the job is about."""
+    wanted, others = (resumed, whole) if job.resume else (whole, resumed)
+    return not job.close or (wanted > 0 and others <= wanted // 20)
+
+
+INTERVAL_S = 0.1  # of what weir bench tells while it runs
+
+
+def https(job, candidate, server, place, seconds, trace=None):
+    """weir bench, which tells what was answered in each interval: the server is read at the first and
+    the last of them, so that what comes before, the opening of connections that are kept, is not
+    measured."""
+    check(job, candidate, server)
+    path = f"{place.run}/https.json"
+    seconds = max(1.0, seconds)
+    argv = [f"{place.bin}/../weir", "bench", "http", "-q", "-t", "1", "-c", str(job.conns), "-k",
+            "-w", "200ms", "-d", f"{seconds}s", "-i", f"{int(INTERVAL_S * 1000)}ms", "--reset",
+            "--json-stream", "-", "--json", path]
+    argv += [*(["--close"] if job.close else []), *(["--resume"] if job.resume else []),
+             *(["--tls-max", job.version] if job.version else [])]
+    marks, times = [], os.times()
+    with subprocess.Popen([*argv, f"https://{server.host}:{server.port}{candidate.path}"], text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          preexec_fn=on_cpu(LOAD_CPU), start_new_session=True) as process:
+        for line in process.stdout:
+            row = json.loads(line)
+            if row["phase"] == "measuring":
+                marks.append((row, server.account()))
+        said = process.stderr.read()
+    if process.returncode != 0 or len(marks) < 3:
+        raise LoadError(f"weir bench told of {len(marks)} intervals: {said[-300:]}")
+    with open(path, encoding="utf-8") as file:
+        run = json.load(file)["runs"][0]
+    rows = [row for row, _ in marks[1:]]
+    requests = sum(row["counts"]["requests"] for row in rows)
+    shaken = [sum(row["counts"][kind] for row in rows) for kind in ("handshakes", "resumed")]
+    if run["errors"]["all"] or not requests or not handshakes_fit(job, *shaken):
+        raise LoadError(f"weir bench counted {run['errors']} and {shaken} handshakes (whole, resumed)")
+    first, last = marks[0][1], marks[-1][1]
+    return {"requests": requests, "wall_ns": rows[-1]["end_ns"] - rows[0]["begin_ns"],
+            "p50_us": run["service"]["p50_ns"] / 1000, "p99_us": run["service"]["p99_ns"] / 1000,
+            **{name: last[name] - first[name] for name in first if name != "rss_kb"},
+            "rss_kb": last["rss_kb"], "load_cpu_ns": _load_cpu(times)}
+
+
 def check(job, candidate, server):
     """Every candidate gives the whole answer, before it is measured."""
-    client = http_client.HTTPConnection(server.host, server.port, timeout=5)
+    if job.load == "https":
+        trusting = ssl.create_default_context()
+        trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+        client = http_client.HTTPSConnection(server.host, server.port, timeout=5, context=trusting)
+    else:
+        client = http_client.HTTPConnection(server.host, server.port, timeout=5)
     client.request("GET", candidate.path,
                    headers={"Connection": "close" if job.close else "keep-alive"})
     answer = client.getresponse()
@@ -129,5 +181,5 @@ def check(job, candidate, server):
                         f"instead of 200 with {job.size}")
 
 
-LOADS = {"echo": echo, "stream": stream, "http": http, "wrk": wrk, "iperf3": iperf3,
-         "resp": resp}
+LOADS = {"echo": echo, "stream": stream, "http": http, "https": https, "wrk": wrk,
+         "iperf3": iperf3, "resp": resp}

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -167,6 +168,18 @@ def make_files(root):
             file.write(data)
 
 
+def make_keys(run):
+    """What the jobs of TLS have in common: a certificate signed by itself for each kind of key."""
+    kinds = {"ec": ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"], "rsa": ["rsa:2048"]}
+    for name, kind in kinds.items():
+        made = subprocess.run(
+            ["openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-newkey",
+             *kind, "-keyout", f"{run}/{name}.key", "-out", f"{run}/{name}.pem"],
+            capture_output=True, text=True, check=False)
+        if made.returncode != 0:
+            raise RuntimeError(f"openssl makes no certificate: {made.stderr.strip()}")
+
+
 def main(argv):
     args = parse(argv)
     if args.list:
@@ -199,6 +212,8 @@ def run(args, argv, scratch):
     os.mkdir(place.root)
     os.chmod(scratch, 0o755)  # nginx's worker is another user
     make_files(place.root)
+    if any(getattr(job, "load", "") == "https" for job in chosen(args, JOBS)):
+        make_keys(scratch)
     place.auto = servers.automatic(place)
     results = {"schema": SCHEMA, "date": time.strftime("%Y-%m-%d %H:%M"),
                "command": "./dev bench " + " ".join(argv), "machine": machine.facts(ROOT),

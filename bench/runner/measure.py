@@ -71,7 +71,7 @@ def count_syscalls(job, candidate, place):
 
 
 def add_syscalls(job, candidates, place, rows):
-    if job.load in ("wrk", "resp") or not shutil.which("strace"):
+    if job.load in ("wrk", "resp", "https") or not shutil.which("strace"):
         say(f"bench: {job.name}: system calls are not counted: that needs strace and our own load")
         return
     for candidate in candidates:

@@ -191,6 +191,18 @@ def _resp():
             from_newer(valkey, "{newer}/usr/bin/valkey-server")]
 
 
+def _https(key, path="/"):
+    """weir and nginx over TLS, with the same key and the same OpenSSL."""
+    certificate = [f"{{run}}/{key}.pem", f"{{run}}/{key}.key"]
+    found = [Candidate(f"weir-{name}", "" if name == "auto" else name,
+                       ["{bin}/weir_https", "https://127.0.0.1:{port}", "{root}", *certificate],
+                       env={"WEIR_BACKEND": "" if name == "auto" else name}, path=path)
+             for name in ("auto", "uring", "epoll")]
+    return found + [_nginx("nginx", "tls.conf", path, key=key)]
+
+
+HTTPS = {key: _https(key) for key in ("ec", "rsa")}
+HTTPS_FILES = _https("ec", "/files/1m")
 RESP = _resp()
 ECHO = _bytes("echo")
 ACCEPT = _bytes("accept")

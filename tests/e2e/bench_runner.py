@@ -10,7 +10,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 BENCH = os.path.join(os.path.dirname(os.path.dirname(HERE)), "bench")
 sys.path.insert(0, BENCH)
 
-from runner import co, goals, jobs, measure, plot, report  # noqa: E402
+from runner import co, goals, jobs, load, measure, plot, report  # noqa: E402
 from runner import servers, settings, special, stats  # noqa: E402
 
 
@@ -157,6 +157,31 @@ def real(scratch):
     assert done.returncode == 0, done.stderr
 
 
+def secure(scratch):
+    """Jobs over TLS, of kept connections and of resumed handshakes, which fails when they are not."""
+    if not os.path.exists(os.path.join(scratch, "bench", "weir_https")):
+        print("skip: built without TLS: no job over it was run")
+        return
+    path = os.path.join(scratch, "secure.json")
+    command = [sys.executable, os.path.join(BENCH, "run"), "tls-resumed-12", "https", "--pairs", "1",
+               "--seconds", "1", "--only", "weir-epoll", "--json", path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    with open(path, encoding="utf-8") as file:
+        rows_ = {row["case"]: row for row in json.load(file)["rows"]}
+    assert set(rows_) == {"tls-resumed-12", "https"}, done.stderr
+    for row in rows_.values():
+        assert row["requests"] > 0 and row["cpu_us"] > 0 and row["rss_kb"] > 100, row
+    assert rows_["https"]["cpu_us"] < rows_["tls-resumed-12"]["cpu_us"], "no handshake costs less"
+    resumed = next(job for job in jobs.JOBS if job.name == "tls-resumed")
+    assert load.handshakes_fit(resumed, 1, 100) and not load.handshakes_fit(resumed, 100, 100)
+    assert not load.handshakes_fit(resumed, 0, 0), "there were none"
+    whole = next(job for job in jobs.JOBS if job.name == "tls-full")
+    assert load.handshakes_fit(whole, 100, 0) and not load.handshakes_fit(whole, 100, 100)
+    kept = next(job for job in jobs.JOBS if job.name == "https")
+    assert load.handshakes_fit(kept, 0, 0)
+
+
 def main(scratch):
     statistics()
     judgements()
@@ -169,6 +194,7 @@ def main(scratch):
         print("skip: the comparison needs two CPUs")
         return 77
     real(scratch)
+    secure(scratch)
     return 0
 
 
