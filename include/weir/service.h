@@ -90,20 +90,43 @@ typedef struct weir_service {
     const weir_layer *tls;
 } weir_service;
 
-enum weir_shape { WEIR_SHAPE_SINGLE, WEIR_SHAPE_THREADS, WEIR_SHAPE_ACCEPTOR };
+enum weir_shape {
+    WEIR_SHAPE_SINGLE,
+    WEIR_SHAPE_THREADS,
+    WEIR_SHAPE_ACCEPTOR,
+    WEIR_SHAPE_PROCESSES /* a master, and workers of one loop each */
+};
 enum weir_spread { WEIR_SPREAD_ROUND_ROBIN, WEIR_SPREAD_LEAST_CONNS, WEIR_SPREAD_SOURCE_HASH };
 
 typedef struct weir_run_options {
     enum weir_shape shape;          /* default single */
-    unsigned loops;                 /* default: one a CPU (threads), CPUs - 1 servers (acceptor) */
+    unsigned loops;                 /* default: one a CPU (threads; processes: a worker each),
+                                     * CPUs - 1 servers (acceptor) */
     bool pin;                       /* a CPU for each loop */
     enum weir_spread spread;        /* acceptor: who gets the next connection */
     weir_loop_options loop;         /* for each loop */
     uint32_t drain_ms;              /* on TERM: this long to finish, then abort; default 10 s */
     bool keep_signals;              /* leave signals alone: the program calls weir_stop */
     bool quiet;                     /* no messages on standard error */
-    void (*on_started)(void *user); /* all addresses are open; on the first loop */
+    void (*on_started)(void *user); /* all addresses are open; on the first loop (processes: on
+                                     * each worker's) */
     void *user;
+    bool one_listener; /* threads, processes: one listening socket of an address for all loops, in
+                        * place of one each (SO_REUSEPORT) */
+
+    /* Shape processes. */
+    const char *worker_user;        /* whom workers run as: a name or a number */
+    const char *worker_group;       /* default: the user's own, and its supplementary groups */
+    int (*on_opened)(void *user);   /* in the master, when all addresses are open, and before any
+                                     * worker; negative: nothing starts. Whoever needs an address
+                                     * for the last ones of the services leaves their .listen NULL
+                                     * and sets it here. In all shapes, before any loop */
+    void (*on_serving)(void *user); /* in the master, when all workers serve */
+    /* In the master, which has HUP or USR1 to pass on to its workers. What the program opens anew
+     * here later workers inherit. Each worker hears of the signal by weir_signal. */
+    void (*on_master_signal)(int number, void *user);
+    void (*on_worker_end)(void *user); /* in a worker, before its process ends: weir_run does not
+                                        * return there */
 } weir_run_options;
 
 WEIR_BEGIN

@@ -286,7 +286,8 @@ struct net {
     struct loans *loans;
     struct net_counters counters;
     bool over_budget, stopping, draining, trimming, stuck;
-    bool drain_again;          /* somebody was left alone: he is to be asked again */
+    bool leaving;     /* draining, and others go on with the listeners: their queues are theirs */
+    bool drain_again; /* somebody was left alone: he is to be asked again */
     uint32_t straight_clients; /* connections that coroutines have made */
     uint32_t budget_checked_ms;
     uint32_t blocks_window; /* of the line for receive blocks, to be armed in a turn */

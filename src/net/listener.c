@@ -116,6 +116,20 @@ void listeners_cancel_again(weir_loop *loop)
     listeners_each(loop->net, cancel_again, NULL);
 }
 
+/* What a socket that several processes listen on owes to one that has died: see crew.c. The end of
+ * the cancelled accept starts it anew, and it looks at the queue. */
+static void again_each(weir_loop *loop, struct listener *l, void *arg)
+{
+    if (l->shared && !l->stopping)
+        listener_cancel(loop, l);
+}
+
+void listeners_again(weir_loop *loop)
+{
+    if (loop->net != NULL)
+        listeners_each(loop->net, again_each, NULL);
+}
+
 static void listener_wait(weir_loop *loop, struct listener *l, uint32_t ms)
 {
     listener_cancel(loop, l);
@@ -350,7 +364,8 @@ static void accepted(weir_loop *loop, struct listener *l, int fd, bool direct)
 
 static void listener_end(weir_loop *loop, struct listener *l)
 {
-    queue_drain(loop, l);
+    if (!loop->net->leaving)
+        queue_drain(loop, l);
     listener_free(loop, l);
 }
 
@@ -381,7 +396,7 @@ static void listener_close(weir_loop *loop, struct listener *l)
     l->closing = true;
     if (l->armed) {
         listener_cancel(loop, l);
-    } else if (loop->net->stopping || !l->started) {
+    } else if (loop->net->stopping || loop->net->leaving || !l->started) {
         listener_free(loop, l);
     } else { /* who waits in the queue is served, but not within a verb (K3) */
         wheel_cancel(&loop->wheel, &l->timer);
@@ -444,7 +459,8 @@ void listener_stop(weir_loop *loop, struct listener *l)
     l->stopping = true;
     if (l->service->consumer->unlisten != NULL)
         l->service->consumer->unlisten(loop, l->service);
-    bool refused = !loop->net->stopping && weir__socket_refuse(l->fd.fd, &l->address) == 0;
+    bool refused = !loop->net->stopping && !loop->net->leaving &&
+                   weir__socket_refuse(l->fd.fd, &l->address) == 0;
     if (!refused || !loop->net->draining) {
         listener_close(loop, l);
         return;

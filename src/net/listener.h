@@ -17,6 +17,7 @@ struct listener {
     bool apply_options; /* accepted sockets do not inherit them */
     bool owns_file;
     bool secure;    /* its address is one of TLS */
+    bool shared;    /* other loops or processes listen on the same socket */
     bool closing;   /* stopping is asked for; then, when handshakes had their time, this follows */
     int32_t tokens; /* of the accept rate */
     uint32_t tokens_ms;
@@ -38,6 +39,8 @@ void listener_start(weir_loop *loop, struct listener *l);
 void listener_stop(weir_loop *loop, struct listener *l);
 /* Asks again for the cancels that the back end had no room for. */
 void listeners_cancel_again(weir_loop *loop);
+/* Looks at the queues of shared sockets anew. */
+void listeners_again(weir_loop *loop);
 void listeners_each(struct net *net, void (*fn)(weir_loop *loop, struct listener *l, void *arg),
                     void *arg);
 /* Listens on all addresses of a service; all or none. *first: slot of the first. */

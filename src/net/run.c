@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "net/run.h"
 
-static _Atomic(struct run *) running;
+_Atomic(struct run *) run_running;
 /* Who looks at it from elsewhere counts himself here first; the end waits until nobody does. */
 static _Atomic uint32_t users;
 
@@ -27,13 +27,17 @@ static int options_check(const weir_run_options *o, unsigned services)
         weir__log(WEIR_LOG_ERROR, WEIR_EINVALID, 0,
                   "cannot serve %u services: 1 to %u are possible", services,
                   (unsigned)RUN_SERVICES_MAX);
-    else if ((unsigned)o->shape > WEIR_SHAPE_ACCEPTOR)
+    else if ((unsigned)o->shape > WEIR_SHAPE_PROCESSES)
         weir__log(WEIR_LOG_ERROR, WEIR_EINVALID, 0, "there is no shape %u", (unsigned)o->shape);
     else if ((unsigned)o->spread > WEIR_SPREAD_SOURCE_HASH)
         weir__log(WEIR_LOG_ERROR, WEIR_EINVALID, 0, "there is no spread %u", (unsigned)o->spread);
     else if (o->loops > most)
         weir__log(WEIR_LOG_ERROR, WEIR_EINVALID, 0,
                   "%u loops are too many: at most %u, and one a CPU is what helps", o->loops, most);
+    else if (o->shape != WEIR_SHAPE_PROCESSES &&
+             (o->worker_user != NULL || o->worker_group != NULL))
+        weir__log(WEIR_LOG_ERROR, WEIR_EINVALID, 0,
+                  "a user of the workers is for shape processes, which alone has workers");
     else
         return 0;
     return WEIR_EINVALID;
@@ -44,7 +48,9 @@ static void shape_fill(struct run *run)
     weir_run_options *o = &run->options;
     unsigned loops = o->loops != 0 ? o->loops : cpus();
     run->loop_count = run->listening_loops = 1;
-    if (o->shape == WEIR_SHAPE_THREADS) {
+    if (o->shape == WEIR_SHAPE_PROCESSES) {
+        run->workers = run->listening_loops = loops < RUN_LOOPS_MAX ? loops : RUN_LOOPS_MAX;
+    } else if (o->shape == WEIR_SHAPE_THREADS) {
         run->loop_count = run->listening_loops = loops < RUN_LOOPS_MAX ? loops : RUN_LOOPS_MAX;
     } else if (o->shape == WEIR_SHAPE_ACCEPTOR) { /* one accepts, the others serve */
         if (o->loops == 0 && loops > 1)
@@ -52,9 +58,10 @@ static void shape_fill(struct run *run)
         run->loop_count = 1 + (loops < RUN_LOOPS_MAX ? loops : RUN_LOOPS_MAX - 1);
     }
     /* What is the loop's alone is shared out among them. */
+    unsigned sharers = run->workers != 0 ? run->workers : run->loop_count;
     if (o->loop.memory_max_bytes == 0)
-        o->loop.memory_max_bytes = limits_memory_bytes() / 4 / run->loop_count;
-    limit_default(&o->loop.sharers, (run->loop_count + cpus() - 1) / cpus());
+        o->loop.memory_max_bytes = limits_memory_bytes() / 4 / sharers;
+    limit_default(&o->loop.sharers, (sharers + cpus() - 1) / cpus());
     limit_default(&o->drain_ms, RUN_DRAIN_MS);
 }
 
@@ -77,7 +84,7 @@ static int fill(struct run *run, const weir_service *services, size_t service_si
         return WEIR_ENOMEM;
     for (unsigned i = 0; i < run->loop_count; i++) {
         run->loops[i].run = run;
-        run->loops[i].index = i;
+        run->loops[i].index = run->loops[i].place = i;
     }
     return 0;
 }
@@ -93,6 +100,12 @@ static void signals_hold(struct run *run)
     sigaddset(&stopping, SIGTERM);
     sigaddset(&stopping, SIGQUIT);
     sigaddset(&stopping, SIGINT);
+    if (run->options.shape == WEIR_SHAPE_PROCESSES) { /* the master reads them all */
+        sigaddset(&stopping, SIGHUP);
+        sigaddset(&stopping, SIGUSR1);
+        sigaddset(&stopping, SIGUSR2);
+        sigaddset(&stopping, SIGWINCH);
+    }
     run->signals_held = pthread_sigmask(SIG_BLOCK, &stopping, &run->mask) == 0;
 }
 
@@ -151,13 +164,14 @@ int weir__run(const weir_service *services, size_t service_size, unsigned count,
     struct run *run = weir__zalloc(sizeof *run), *nobody = NULL;
     if (run == NULL)
         return WEIR_ENOMEM;
-    if (!atomic_compare_exchange_strong(&running, &nobody, run)) {
+    if (!atomic_compare_exchange_strong(&run_running, &nobody, run)) {
         weir__free(run);
         return WEIR_EMISUSE; /* one at a time in a process */
     }
     bool quiet = options != NULL && options_size >= sizeof *options && options->quiet;
     if (!quiet && !weir__log_has_sink())
         weir_log_set(weir_log_to_fd, (void *)(intptr_t)STDERR_FILENO, WEIR_LOG_WARN);
+    run->told_fd = -1;
     pthread_mutex_init(&run->lock, NULL);
     pthread_cond_init(&run->changed, NULL);
     int result = fill(run, services, service_size, count, options, options_size);
@@ -165,12 +179,17 @@ int weir__run(const weir_service *services, size_t service_size, unsigned count,
         signals_hold(run);
         result = run_sockets_open(run);
     }
+    if (result == 0 && run->options.on_opened != NULL)
+        result = run->options.on_opened(run->options.user);
     if (result == 0)
-        result = serve(run);
+        result = run_sockets_open_late(run, services, service_size);
+    if (result == 0)
+        result = run->workers != 0 ? run_master(run) : serve(run);
     bool orphan = result == -EOWNERDEAD; /* sockets' files, lock and threads are the parent's */
-    atomic_store(&running, NULL);
+    atomic_store(&run_running, NULL);
     while (!orphan && atomic_load(&users) != 0)
         sched_yield();
+    shared_free(run->shared);
     run_sockets_close(run, !orphan);
     run_signals_hear(run);
     if (!orphan) {
@@ -185,6 +204,13 @@ int weir__run(const weir_service *services, size_t service_size, unsigned count,
 /* Counts, and wakes the first loop, which looks at the count between its turns. */
 static void stop(struct run *run)
 {
+    if (run->workers != 0) { /* also in a worker, of which the master would start another */
+        struct shared *shared = run->shared;
+        atomic_fetch_add(shared != NULL ? &shared->stops : &run->early_stops, 1);
+        if (run->told_fd >= 0)
+            run_master_wake(run);
+        return;
+    }
     atomic_fetch_add(&run->stops, 1);
     uint32_t id = atomic_load(&run->first_id);
     weir_loop *first = loop_pin(id);
@@ -197,7 +223,7 @@ static void stop(struct run *run)
 void weir_stop(void)
 {
     atomic_fetch_add(&users, 1);
-    struct run *run = atomic_load(&running);
+    struct run *run = atomic_load(&run_running);
     if (run != NULL)
         stop(run);
     atomic_fetch_sub(&users, 1);
@@ -206,7 +232,7 @@ void weir_stop(void)
 int weir_run_address(unsigned index, weir_address *out)
 {
     atomic_fetch_add(&users, 1);
-    struct run *run = atomic_load(&running);
+    struct run *run = atomic_load(&run_running);
     int result = run != NULL && index < run->socket_count && out != NULL ? 0 : WEIR_EGONE;
     if (result == 0)
         *out = run->sockets[index].address;

@@ -15,7 +15,7 @@ static void pin(const struct run_loop *rl)
     cpu_set_t allowed, one;
     if (sched_getaffinity(0, sizeof allowed, &allowed) != 0)
         return;
-    unsigned wanted = rl->index % (unsigned)CPU_COUNT(&allowed);
+    unsigned wanted = rl->place % (unsigned)CPU_COUNT(&allowed);
     for (unsigned cpu = 0; cpu < CPU_SETSIZE; cpu++) {
         if (!CPU_ISSET(cpu, &allowed) || wanted-- != 0)
             continue;
@@ -90,6 +90,9 @@ static void drain_begin(weir_task *task, void *arg)
     rl->draining = true;
     if (loop->net != NULL) {
         loop->net->draining = true;
+        loop->net->leaving = rl->run->seat != NULL && !atomic_load(&rl->run->shared->ending);
+        if (rl->run->seat != NULL)
+            atomic_store(&rl->run->seat->state, SEAT_LEAVING);
         listeners_stop(loop);
         conn_each(loop->net, drain_each, NULL);
         dgrams_close_all(loop, false);
@@ -124,6 +127,11 @@ static void on_signal(weir_watch *watch, int number, void *arg)
     atomic_fetch_add(&run->stops, number == SIGINT ? 2 : 1);
 }
 
+static void on_nudge(weir_watch *watch, int number, void *arg)
+{
+    listeners_again(((struct run *)arg)->loops[0].loop);
+}
+
 static int signals_start(struct run *run)
 {
     static const int numbers[] = {SIGTERM, SIGQUIT, SIGINT};
@@ -132,7 +140,7 @@ static int signals_start(struct run *run)
         if (result < 0)
             return result;
     }
-    return 0;
+    return run->seat != NULL ? weir_signal(&run->nudge, SIGUSR2, on_nudge, run) : 0;
 }
 
 static int services_start(struct run_loop *rl, struct net *net)
@@ -155,9 +163,9 @@ static int services_start(struct run_loop *rl, struct net *net)
 static int listeners_make(struct run_loop *rl, struct net *net)
 {
     struct run *run = rl->run;
-    for (unsigned s = 0; s < run->socket_count && rl->index < run->listening_loops; s++) {
+    for (unsigned s = 0; s < run->socket_count && rl->place < run->listening_loops; s++) {
         struct run_socket *socket = &run->sockets[s];
-        int result = 0, fd = socket->fds[rl->index];
+        int result = 0, fd = socket->fds[rl->place];
         if (address_is_datagram(&socket->address))
             continue;
         int flags = fcntl(fd, F_GETFL);
@@ -168,7 +176,8 @@ static int listeners_make(struct run_loop *rl, struct net *net)
             listener_new(net, rl->services[socket->service], &socket->address, fd, &result);
         if (l == NULL)
             return result;
-        socket->fds[rl->index] = -1; /* the listener's from now on */
+        socket->fds[rl->place] = -1; /* the listener's from now on */
+        l->shared = socket->shared && run->listening_loops > 1;
         if (run->options.shape == WEIR_SHAPE_ACCEPTOR) {
             l->hand = run_hand;
             l->hand_arg = rl;
@@ -183,7 +192,7 @@ static int dgrams_make(struct run_loop *rl, struct net *net)
     for (unsigned s = 0; s < run->socket_count; s++) {
         struct run_socket *socket = &run->sockets[s];
         const weir_service *service = &run->services[socket->service];
-        int result = 0, fd = socket->fds[rl->index];
+        int result = 0, fd = socket->fds[rl->place];
         if (!address_is_datagram(&socket->address) || fd < 0)
             continue;
         struct dgram_config *config = dgram_config_new(service->datagram, &result);
@@ -195,7 +204,7 @@ static int dgrams_make(struct run_loop *rl, struct net *net)
             return result;
         if (d->user == NULL)
             d->user = service->user;
-        socket->fds[rl->index] = -1; /* the loop's from now on */
+        socket->fds[rl->place] = -1; /* the loop's from now on */
     }
     return 0;
 }
@@ -227,7 +236,7 @@ static int loop_prepare(struct run_loop *rl)
         result = listeners_make(rl, net);
     if (result == 0)
         result = dgrams_make(rl, net);
-    if (result == 0 && rl->index == 0 && !rl->run->options.keep_signals)
+    if (result == 0 && rl->index == 0 && (!rl->run->options.keep_signals || rl->run->seat != NULL))
         result = signals_start(rl->run);
     if (result == 0 && rl->index == 0)
         run_signals_hear(rl->run);
@@ -275,6 +284,8 @@ static void turns(struct run_loop *rl)
         if (stops >= 2 && seen < 2) /* once: its tasks may still be queued */
             run_abort(run);
         seen = stops;
+        if (run->seat != NULL)
+            run_worker_turn(run, rl->loop);
         result = weir_loop_turn(rl->loop, WEIR_NEVER);
     }
     rl->result = result == WEIR_ESTOPPED ? 0 : result;
@@ -282,6 +293,7 @@ static void turns(struct run_loop *rl)
      * timers. */
     weir_timer_cancel(&rl->check_timer);
     weir_timer_cancel(&rl->drain_timer);
+    weir_timer_cancel(&run->publish_timer);
     atomic_fetch_add(&run->finished, 1);
 }
 
@@ -305,7 +317,7 @@ void *run_loop_main(void *arg)
     weir_loop *former = rl->loop != NULL ? loop_enter(rl->loop) : NULL;
     if (rl->result == 0)
         rl->result = loop_prepare(rl);
-    if (all_ready(rl)) {
+    if (all_ready(rl) && (run->seat == NULL || run_worker_go(run))) {
         if (rl->index == 0)
             atomic_store(&run->first_id, rl->loop->id);
         listeners_each(rl->loop->net, start_each, NULL);
@@ -326,6 +338,8 @@ void *run_loop_main(void *arg)
             net_end(rl->loop); /* the last on_close comes before on_loop_stop */
             services_stop(rl);
         }
+        if (run->seat != NULL)
+            seat_publish(run->seat, rl->loop);
         loop_enter(former);
         int ended = loop_free(rl->loop);
         if (rl->result == 0)

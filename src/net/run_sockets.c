@@ -2,6 +2,7 @@
  * that nothing starts unless everything can. */
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -44,8 +45,9 @@ static int open_all(struct run *run, struct run_socket *socket)
     struct weir__socket_error error;
     weir_socket_options options = run->services[socket->service].socket;
     struct weir__socket_how how = {.file = &socket->file};
-    bool shared = socket->address.transport == WEIR_TRANSPORT_UNIX;
-    int result = port_check(run, socket);
+    bool shared = socket->address.transport == WEIR_TRANSPORT_UNIX || run->options.one_listener;
+    socket->shared = shared;
+    int result = shared ? 0 : port_check(run, socket);
     if (result < 0)
         return result;
     if (run->listening_loops > 1 && !shared)
@@ -87,7 +89,8 @@ static int open_datagrams(struct run *run, struct run_socket *socket)
 {
     const weir_dgram_service *service = run->services[socket->service].datagram;
     unsigned first = run->options.shape == WEIR_SHAPE_ACCEPTOR;
-    unsigned count = socket->address.transport == WEIR_TRANSPORT_UDP ? run->loop_count - first : 1;
+    unsigned loops = run->workers != 0 ? run->workers : run->loop_count - first;
+    unsigned count = socket->address.transport == WEIR_TRANSPORT_UDP ? loops : 1;
     int result;
     if (service == NULL)
         return listen_streams_only(&socket->address, "its service has no .datagram");
@@ -114,6 +117,7 @@ static int open_one(const weir_address *address, void *arg)
     run->sockets = sockets;
     struct run_socket *socket = &sockets[run->socket_count];
     socket->service = opening->service;
+    socket->shared = false;
     socket->address = *address;
     socket->file = (struct weir__socket_file){0};
     for (unsigned i = 0; i < RUN_LOOPS_MAX; i++)
@@ -127,10 +131,29 @@ static int open_one(const weir_address *address, void *arg)
     return result < 0 ? result : open_all(run, socket);
 }
 
+int run_sockets_open_late(struct run *run, const weir_service *services, size_t service_size)
+{
+    size_t part = service_size < sizeof *services ? service_size : sizeof *services;
+    for (unsigned i = 0; i < run->service_count; i++) {
+        struct opening opening = {run, i};
+        if (run->services[i].listen != NULL)
+            continue;
+        memcpy(&run->services[i], (const char *)services + i * service_size, part);
+        if (run->services[i].listen == NULL && run->options.on_opened != NULL)
+            continue; /* it has found that it needs none */
+        int result = listen_addresses(run->services[i].listen, open_one, &opening);
+        if (result < 0)
+            return result;
+    }
+    return 0;
+}
+
 int run_sockets_open(struct run *run)
 {
     for (unsigned i = 0; i < run->service_count; i++) {
         struct opening opening = {run, i};
+        if (run->services[i].listen == NULL && run->options.on_opened != NULL)
+            continue;
         int result = listen_addresses(run->services[i].listen, open_one, &opening);
         if (result < 0)
             return result;

@@ -100,6 +100,12 @@ void part_end(struct part *part); /* frees what was collected */
 void tell_stats(const struct gather *gather, weir_json_writer *out);
 void tell_loops(const struct gather *gather, weir_json_writer *out);
 void tell_conns(const struct gather *gather, weir_json_writer *out);
+/* tell_workers.c: the same for shape processes, where the loops are the workers'. False: this is no
+ * worker of it. `all`: every counter, and their sum. */
+bool tell_workers(const struct gather *gather, bool all, weir_json_writer *out);
+/* tell.c */
+void tell_counters(const weir_loop_stats *loop, const weir_http_stats *http, weir_json_writer *out);
+void tell_busy(const weir_loop_stats *stats, weir_json_writer *out);
 int answer_plan(const struct request *request, weir_json_writer *out);
 int answer_limits(const struct request *request, weir_json_writer *out);
 

@@ -19,8 +19,7 @@ static void rows_tell(const weir_stat *table, unsigned count, const void *stats,
     }
 }
 
-static void stats_tell(const weir_loop_stats *loop, const weir_http_stats *http,
-                       weir_json_writer *out)
+void tell_counters(const weir_loop_stats *loop, const weir_http_stats *http, weir_json_writer *out)
 {
     unsigned count;
     const weir_stat *table = weir_loop_stats_table(&count);
@@ -55,6 +54,8 @@ void tell_stats(const struct gather *gather, weir_json_writer *out)
     weir_loop_stats sum = {0};
     weir_http_stats http = {0};
     process_tell(out);
+    if (tell_workers(gather, true, out))
+        return;
     weir_json_array(out, "loops");
     for (unsigned i = 0; i < gather->count; i++) {
         const struct part *part = &gather->parts[i];
@@ -62,7 +63,7 @@ void tell_stats(const struct gather *gather, weir_json_writer *out)
         part_head(part, out);
         if (part->answered) {
             weir_json_object(out, "stats");
-            stats_tell(&part->stats, &part->http, out);
+            tell_counters(&part->stats, &part->http, out);
             weir_json_end(out);
             weir_loop_stats_add(&sum, &part->stats);
             weir_http_stats_add(&http, &part->http);
@@ -71,30 +72,36 @@ void tell_stats(const struct gather *gather, weir_json_writer *out)
     }
     weir_json_end(out);
     weir_json_object(out, "sum");
-    stats_tell(&sum, &http, out);
+    tell_counters(&sum, &http, out);
     weir_json_end(out);
+}
+
+void tell_busy(const weir_loop_stats *stats, weir_json_writer *out)
+{
+    weir_json_number(out, "conns", stats->conns);
+    weir_json_number(out, "conns_active", stats->conns_active);
+    weir_json_number(out, "listeners", stats->listeners);
+    weir_json_number(out, "turns", stats->turns);
+    weir_json_number(out, "waited_ns", stats->waited_ns);
+    weir_json_number(out, "handled_ns", stats->handled_ns);
+    weir_json_number(out, "stalls", stats->stalls);
+    weir_json_number(out, "memory_bytes", stats->memory_bytes);
+    weir_json_number(out, "memory_limit_bytes", stats->memory_limit_bytes);
+    weir_json_number(out, "posts_waiting", stats->posts_waiting);
 }
 
 void tell_loops(const struct gather *gather, weir_json_writer *out)
 {
     process_tell(out);
+    if (tell_workers(gather, false, out))
+        return;
     weir_json_array(out, "loops");
     for (unsigned i = 0; i < gather->count; i++) {
         const struct part *part = &gather->parts[i];
         weir_json_object(out, NULL);
         part_head(part, out);
-        if (part->answered) {
-            weir_json_number(out, "conns", part->stats.conns);
-            weir_json_number(out, "conns_active", part->stats.conns_active);
-            weir_json_number(out, "listeners", part->stats.listeners);
-            weir_json_number(out, "turns", part->stats.turns);
-            weir_json_number(out, "waited_ns", part->stats.waited_ns);
-            weir_json_number(out, "handled_ns", part->stats.handled_ns);
-            weir_json_number(out, "stalls", part->stats.stalls);
-            weir_json_number(out, "memory_bytes", part->stats.memory_bytes);
-            weir_json_number(out, "memory_limit_bytes", part->stats.memory_limit_bytes);
-            weir_json_number(out, "posts_waiting", part->stats.posts_waiting);
-        }
+        if (part->answered)
+            tell_busy(&part->stats, out);
         weir_json_end(out);
     }
     weir_json_end(out);

@@ -169,6 +169,7 @@ void weir__http_service(weir_http_app *app, const char *listen, weir_service *ou
                             .idle_ms = app->options.idle_ms,
                             .protocol = &http_protocol,
                             .protocol_arg = app};
+    http_stats_share();
     memset(out, 0, size);
     memcpy(out, &service, size < sizeof service ? size : sizeof service);
 }

@@ -285,4 +285,7 @@ void accesslog_add(struct exchange *x);
 /* The connection ends. */
 void accesslog_forget(struct http_server *server, struct http_conn *h);
 
+/* stats.c: workers of shape processes show their HTTP counters to each other. Before the fork. */
+void http_stats_share(void);
+
 #endif

@@ -5,6 +5,7 @@
 #include <weir/stats.h>
 
 #include "app/http/mount.h"
+#include "net/shared.h"
 
 #define STAT_ROW(field, metric, unit, kind, what) \
     {#field, metric, unit, what, WEIR_STAT_##kind, offsetof(weir_http_stats, field)},
@@ -48,4 +49,19 @@ int weir__http_stats_get(weir_loop *loop, weir_http_stats *out, size_t size)
     memset(out, 0, size);
     memcpy(out, &stats, size < sizeof stats ? size : sizeof stats);
     return 0;
+}
+
+static void extra_get(weir_loop *loop, uint64_t extra[SHARED_EXTRA_MAX])
+{
+    weir_http_stats stats = {0};
+    weir_http_stats_get(loop, &stats);
+    memcpy(extra, &stats, sizeof stats);
+}
+
+/* Workers of shape processes show these counters to each other. */
+void http_stats_share(void)
+{
+    static const struct shared_extra extra = {extra_get, weir_http_stats_table};
+    _Static_assert(sizeof(weir_http_stats) <= SHARED_EXTRA_MAX * sizeof(uint64_t), "room");
+    atomic_store(&shared_extra, &extra);
 }

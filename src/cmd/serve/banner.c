@@ -61,12 +61,15 @@ static void say_loops(const struct serve *serve)
 {
     static const char *const how[] = {[WEIR_SHAPE_SINGLE] = "one thread",
                                       [WEIR_SHAPE_THREADS] = "each accepts for itself",
-                                      [WEIR_SHAPE_ACCEPTOR] = "and one that accepts for them"};
+                                      [WEIR_SHAPE_ACCEPTOR] = "and one that accepts for them",
+                                      [WEIR_SHAPE_PROCESSES] = "each in a process of its own"};
     static const char *const names[] = {[WEIR_SHAPE_SINGLE] = "single",
                                         [WEIR_SHAPE_THREADS] = "threads",
-                                        [WEIR_SHAPE_ACCEPTOR] = "acceptor"};
-    fprintf(stderr, "  loops     %u, %s (%s)%s\n", serve->serving, how[serve->shape],
-            names[serve->shape], serve->pin ? ", each on its CPU" : "");
+                                        [WEIR_SHAPE_ACCEPTOR] = "acceptor",
+                                        [WEIR_SHAPE_PROCESSES] = "processes"};
+    fprintf(stderr, "  loops     %u, %s (%s)%s%s%s\n", serve->serving, how[serve->shape],
+            names[serve->shape], serve->pin ? ", each on its CPU" : "",
+            serve->user != NULL ? ", as user " : "", serve->user != NULL ? serve->user : "");
 }
 
 static void say_limits(const struct serve *serve)
@@ -110,7 +113,10 @@ static void say_next(const struct serve *serve)
 void serve_banner(const struct serve *serve)
 {
     weir_plan plan;
-    weir_plan_of(weir_loop_current(), &plan);
+    if (weir_loop_current() != NULL)
+        weir_plan_of(weir_loop_current(), &plan);
+    else /* the master, which has none: what its workers chose on the same kernel */
+        weir_plan_probe(serve->backend, serve->features, &plan);
     fprintf(stderr, "weir %s serves %s", weir_version(),
             serve->directory != NULL ? serve->directory : "its page of welcome");
     say_addresses(serve);

@@ -148,6 +148,8 @@ static unsigned cpus(void)
 static void loops_count(struct serve *serve)
 {
     unsigned count = cpus();
+    if (serve->workers != 0)
+        serve->loops = serve->workers;
     if (serve->shape == WEIR_SHAPE_ACCEPTOR && count > 1)
         count--; /* the one that accepts has a CPU too */
     serve->serving = serve->shape == WEIR_SHAPE_SINGLE ? 1
@@ -180,6 +182,8 @@ static void conns_count(struct serve *serve)
     uint64_t files = serve->descriptors / 8 < FILES_MAX ? serve->descriptors / 8 : FILES_MAX;
     uint64_t kept = files + OURS + (uint64_t)LOOP * serve->serving;
     uint64_t room = serve->descriptors > kept ? serve->descriptors - kept : 1;
+    if (serve->shape == WEIR_SHAPE_PROCESSES) /* each has a table of its own */
+        room *= serve->serving;
     bool direct = serve->features != NULL && strstr(serve->features, "+direct") != NULL;
     if (direct) { /* each loop has a table, with some room for those who are refused */
         room = serve->descriptors < TABLE_MAX ? serve->descriptors : TABLE_MAX;
@@ -202,13 +206,13 @@ static void on_upgrade(weir_watch *watch, int number, void *arg)
 {
     weir_log_line line = {.level = WEIR_LOG_WARN,
                           .text = "USR2 is ignored: upgrading in place needs a server of several "
-                                  "processes, which this version does not have"};
+                                  "processes (--shape processes)"};
     if (weir_log_level_now() >= WEIR_LOG_WARN)
         weir_log_to_fd(&line, (void *)(intptr_t)STDERR_FILENO);
 }
 
 /* The control socket's address: as asked for, or by the first address that is served. */
-static int control_url(struct serve *serve)
+int control_url(struct serve *serve)
 {
     char path[CTLPATH_MAX];
     weir_address first;
@@ -231,6 +235,7 @@ static int on_loop_start(weir_loop *loop, void *arg)
 {
     struct serve *serve = arg;
     if (!pthread_equal(pthread_self(), serve->main_thread) ||
+        serve->shape == WEIR_SHAPE_PROCESSES || /* there it is the master's, as others are */
         (serve->ctl != NULL && strcmp(serve->ctl, "none") == 0))
         return 0;
     int result = control_url(serve);
@@ -249,10 +254,12 @@ static void on_started(void *arg)
     struct serve *serve = arg;
     weir_signal(&serve->hangup, SIGHUP, on_hangup, serve);
     weir_signal(&serve->reopen, SIGUSR1, on_hangup, serve);
-    weir_signal(&serve->upgrade, SIGUSR2, on_upgrade, serve);
     secure_watch(serve);
-    if (!serve->quiet)
-        serve_banner(serve);
+    if (serve->shape != WEIR_SHAPE_PROCESSES) {
+        weir_signal(&serve->upgrade, SIGUSR2, on_upgrade, serve);
+        if (!serve->quiet)
+            serve_banner(serve);
+    }
     atomic_store(&serve->started, true);
 }
 
@@ -319,7 +326,9 @@ static int serve_start(struct serve *serve)
                                      .memory_max_bytes = serve->memory / loops},
                             .drain_ms = serve->drain_ms,
                             .on_started = on_started,
+                            .one_listener = serve->one_listener,
                             .user = serve};
+    unsigned count = 1;
     weir_http_service(serve->app, serve->urls, &serve->service);
     serve->service.user = serve;
     serve->service.tls = serve->layer;
@@ -328,14 +337,17 @@ static int serve_start(struct serve *serve)
     serve->service.overload = (enum weir_overload)serve->overload;
     serve->service.conns_max = share(serve, serve->conns);
     serve->service.accept_rate = share(serve, serve->accept_rate);
-    weir_service services[2] = {serve->service};
+    weir_service services[3] = {serve->service};
     if (serve->redirect) { /* they are short, and need but a part of the connections */
         weir_http_service(serve->redirects, serve->plain_urls, &services[1]);
         services[1].write_ms = serve->write_ms;
         services[1].overload = WEIR_OVERLOAD_RESET;
         services[1].conns_max = serve->service.conns_max / 16 + 16;
+        count++;
     }
-    return exit_code_of(weir_run(services, serve->redirect ? 2 : 1, &run));
+    if (serve->shape == WEIR_SHAPE_PROCESSES)
+        processes_options(serve, &run, services, &count);
+    return exit_code_of(weir_run(services, count, &run));
 }
 
 static int backend_check(struct serve *serve)
@@ -351,7 +363,9 @@ static int backend_check(struct serve *serve)
 
 static int serve_all(struct serve *serve)
 {
-    int code = urls_join(serve);
+    int code = processes_check(serve);
+    if (code == EX_OK)
+        code = urls_join(serve);
     if (code == EX_OK)
         code = secure_check(serve);
     if (code == EX_OK && serve->directory != NULL)
