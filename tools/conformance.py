@@ -50,6 +50,7 @@ GROUPS = {
     "sends": ("every kind of send", "also K5, K6, K8"),
     "datagram": ("datagrams", "also K1 to K6, K8, K11, K13, K16, K18"),
     "capture": ("packets of an interface", "also unit.net.test_capture_filter, kernel.packets"),
+    "tun": ("TUN and TAP devices", "also kernel.packets"),
     "pipe": ("pipes", ""),
     "filters": ("filters", ""),
     "tls": ("TLS", "also unit.tls, e2e.cmd_tls"),

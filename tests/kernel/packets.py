@@ -1,4 +1,5 @@
-"""Ping and traceroute, over two hosts and the router between them; a sniffer beside tcpdump."""
+"""Ping and traceroute, over two hosts and the router between them; a sniffer beside tcpdump;
+a network played by a program."""
 import os
 import re
 import shutil
@@ -182,6 +183,35 @@ def sniff_without_rights(net, backend):
     code, _, err = example(net.a, backend, "sniff", "none0")
     assert code != 0 and "no network interface of this name" in err, err
     return ["EPERM that names CAP_NET_RAW; ENODEV that names the interface"]
+
+
+@test(*everywhere)
+def tunecho(net, backend):
+    """A program plays all hosts of a network, for our ping and for a large one."""
+    if not os.path.exists("/dev/net/tun"):
+        raise Skipped("this kernel has no /dev/net/tun")
+    net.a.sysctl(ipv4__ping_group_range="1 0")
+    program = Listening(net.a, os.path.join(EXAMPLES, "tunecho"), "tun7",
+                        env={"WEIR_BACKEND": backend})
+    net.a.ip("addr add 10.9.0.1/24 dev tun7")
+    net.a.ip("addr add fd79::1/64 dev tun7 nodad")
+    net.a.ip("link set tun7 up")
+    for target in ("10.9.0.2", "10.9.0.77", "fd79::2"):
+        code, out, err = example(net.a, backend, "ping", target, "4", "5")
+        assert code == 0 and "4 sent, 4 received, 0 % lost" in out, (target, out, err)
+        assert out.count("ttl 64") == 4, out
+    program.process.send_signal(signal.SIGTERM)
+    out, err = program.process.communicate(timeout=20 * SLOW)
+    assert re.fullmatch(r"\d+ in, 12 out\n", out), (out, err)
+    assert "tun7" not in net.a.ip("link show"), "the device stayed"
+    return [out.strip()]
+
+
+@test("epoll")
+def tun_without_rights(net, backend):
+    code, _, err = example(net.a, backend, "tunecho", "tun7", user=65534)
+    assert code != 0 and ("CAP_NET_ADMIN" in err or "/dev/net/tun" in err), err
+    return [err.strip()[:200]]
 
 
 if __name__ == "__main__":
