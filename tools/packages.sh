@@ -2,7 +2,7 @@
 # Sourced by ./dev and the other scripts here: which Debian packages each job needs, and how the
 # missing ones are installed.
 
-build_packages=(gcc libc6-dev cmake ninja-build pkgconf liburing-dev libc-ares-dev libssl-dev)
+build_packages=(gcc libc6-dev cmake ninja-build pkgconf liburing-dev libc-ares-dev libssl-dev libmnl-dev)
 clang_packages=(clang libclang-rt-dev)
 lint_packages=(git clang-format clang-tidy python3 shellcheck)
 # What the tests run: C and C++ compilers, real clients, and the tools that build and look at

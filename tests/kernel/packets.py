@@ -1,11 +1,13 @@
-"""Ping and traceroute, over two hosts and the router between them; a sniffer beside tcpdump;
-a network played by a program."""
+"""Ping and traceroute, over two hosts and the router between them; a sniffer beside tcpdump; a
+network played by a program; the kernel's account of links and addresses."""
+import json
 import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
+import threading
 
 from netlab import BUILD, SERVER, SLOW, Skipped, everywhere, main, test, wait_until
 
@@ -212,6 +214,113 @@ def tun_without_rights(net, backend):
     code, _, err = example(net.a, backend, "tunecho", "tun7", user=65534)
     assert code != 0 and ("CAP_NET_ADMIN" in err or "/dev/net/tun" in err), err
     return [err.strip()[:200]]
+
+
+def host_has(host):
+    """Links, addresses and routes as ip(8) tells them, in the words of the example."""
+    lines = set()
+    for link in json.loads(host.ip("-j addr show")):
+        up = "up" if "UP" in link["flags"] else "down"
+        lines.add(f"link {link['ifname']} {up} mtu {link['mtu']}")
+        for address in link.get("addr_info", []):
+            lines.add(f"address {address['local']}/{address['prefixlen']} dev {link['ifname']}")
+    for family in ("-4", "-6"):
+        for route in json.loads(host.ip(f"{family} -j route show table main")):
+            bits = 32 if family == "-4" else 128
+            target = route["dst"] if "/" in route["dst"] else f"{route['dst']}/{bits}"
+            target = "default/0" if route["dst"] == "default" else target
+            via = route.get("gateway", "-")
+            lines.add(f"route {target} via {via} dev {route.get('dev', '-')}")
+    return lines
+
+
+class Monitor(Listening):
+    """The example ipmon, whose first dump has been read."""
+
+    def __init__(self, host, backend, *before):
+        program = os.path.join(EXAMPLES, "ipmon", "ipmon")
+        if not os.path.exists(program):
+            raise Skipped("ipmon was not built: no libmnl")
+        self.process = subprocess.Popen(
+            ["ip", "netns", "exec", host.name, *before, program], stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, env={**os.environ, "WEIR_BACKEND": backend})
+
+    def dump(self):
+        """Whatever it shows up to the end of a dump."""
+        return set(self.until("that is all")[:-1])
+
+
+@test(*everywhere)
+def ipmon(net, backend):
+    """What is there, and each change, as the commands of ip(8) made it."""
+    with_ip6(net)
+    monitor = Monitor(net.a, backend)
+    assert monitor.dump() == host_has(net.a)
+    for command, line in (
+            ("link add x0 type veth peer name x1", "link x0 down mtu 1500"),
+            ("link set x0 mtu 1400", "link x0 down mtu 1400"),
+            ("addr add 10.50.0.1/24 dev x0", "address 10.50.0.1/24 dev x0"),
+            ("link set x0 up", "link x0 up mtu 1400"),
+            ("link set x1 up", "link x1 up mtu 1500"),
+            ("route add 10.51.0.0/16 via 10.50.0.2", "route 10.51.0.0/16 via 10.50.0.2 dev x0"),
+            ("addr add fd50::1/64 dev x0 nodad", "address fd50::1/64 dev x0"),
+            ("route del 10.51.0.0/16", "deleted route 10.51.0.0/16 via 10.50.0.2 dev x0"),
+            ("addr del fd50::1/64 dev x0", "deleted address fd50::1/64 dev x0"),
+            ("link del x0", "deleted link x0 down mtu 1400")):
+        net.a.ip(command)
+        monitor.until(line)
+    monitor.end()
+    return ["a dump that is what ip(8) tells, and ten changes"]
+
+
+@test("epoll", "uring")
+def ipmon_that_lost_events(net, backend):
+    """Stopped for so long that the kernel drops events (ENOBUFS), it shows all anew."""
+    monitor = Monitor(net.a, backend)
+    monitor.dump()
+    monitor.process.send_signal(signal.SIGSTOP)
+    net.a.run("ip", "-batch", "-", text="".join(
+        f"addr add 10.60.{i // 250}.{i % 250 + 1}/32 dev lo\n" for i in range(3000)))
+    net.a.run("ip", "-batch", "-", text="".join(
+        f"addr del 10.60.{i // 250}.{i % 250 + 1}/32 dev lo\n" for i in range(10, 3000)))
+    monitor.process.send_signal(signal.SIGCONT)
+    before = monitor.until("events were lost")
+    has = monitor.dump()
+    assert has == host_has(net.a) and len(has) >= 10, has ^ host_has(net.a)
+    net.a.ip("addr del 10.60.0.1/32 dev lo")
+    monitor.until("deleted address 10.60.0.1/32 dev lo")
+    monitor.end()
+    return [f"{len(before)} lines, then ENOBUFS, then what there is"]
+
+
+@test("epoll")
+def ipmon_interrupted(net, backend):
+    """A dump during which things change (NLM_F_DUMP_INTR) is not shown, but made again."""
+    if shutil.which("strace") is None:
+        raise Skipped("no strace to slow the dump down")
+    if os.environ.get("WEIR_SANITIZE"):
+        raise Skipped("the leak checker does not work under strace")
+    net.a.run("ip", "-batch", "-", text="".join(
+        f"addr add 10.61.{i // 250}.{i % 250 + 1}/32 dev lo\n" for i in range(2000)))
+    monitor = Monitor(net.a, backend, "strace", "-f", "-qq", "-o", "/dev/null", "-e",
+                      "trace=recvmsg", "-e", "inject=recvmsg:delay_enter=20000")
+    told = threading.Event()
+
+    def listen():
+        while "it changed meanwhile" not in monitor.process.stderr.readline():
+            pass
+        told.set()
+    threading.Thread(target=listen, daemon=True).start()
+    changes = 0
+    while not told.is_set() and changes < 2000:
+        net.a.ip("addr add 10.62.0.1/32 dev lo" if changes % 2 == 0 else
+                 "addr del 10.62.0.1/32 dev lo")
+        changes += 1
+    assert told.is_set(), "no dump was interrupted"
+    expected, has = host_has(net.a), monitor.dump()
+    assert has >= expected, expected - has
+    monitor.process.kill()
+    return [f"interrupted after {changes} changes, then {len(has)} lines of one moment"]
 
 
 if __name__ == "__main__":
