@@ -24,6 +24,13 @@ install(DIRECTORY include/weir DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT
   FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp" PATTERN "tls.h" EXCLUDE
   PATTERN "cert.h" EXCLUDE)
 
+# gdb loads the script together with the shared library that is installed under this name; programs
+# with the static one source it.
+install(FILES tools/gdb/weir-gdb.py DESTINATION ${CMAKE_INSTALL_DATADIR}/weir COMPONENT dev)
+install(FILES tools/gdb/weir-gdb.py COMPONENT dev
+  DESTINATION ${CMAKE_INSTALL_DATADIR}/gdb/auto-load/${CMAKE_INSTALL_FULL_LIBDIR}
+  RENAME libweir.so.${PROJECT_VERSION}-gdb.py)
+
 install(EXPORT weir-targets NAMESPACE weir:: DESTINATION ${cmake_folder} COMPONENT dev)
 configure_package_config_file(cmake/weir-config.cmake.in weir-config.cmake
   INSTALL_DESTINATION ${cmake_folder})

@@ -47,7 +47,8 @@ function(weir_link_tls target source)
 endfunction()
 
 # tests/unit/base/test_slab.c becomes the program and the test unit.base.test_slab. Other sources in
-# its folder are what the tests there share.
+# its folder are what the tests there share. With the word "backends" in its line for CTest it is run
+# once per back end, with WEIR_BACKEND in its environment: unit.co.test_scope.uring and so on.
 function(weir_add_unit source)
   weir_test_tls(is_tls ${source})
   if(is_tls AND NOT WEIR_TLS)
@@ -65,8 +66,21 @@ function(weir_add_unit source)
     target_link_libraries(${name} PRIVATE weir_dns_objects)
   endif()
   weir_link_tls(${name} ${source})
-  add_test(NAME ${name} COMMAND ${name})
-  weir_test_properties(${name} ${source} unit 120)
+  file(STRINGS ${source} head LIMIT_INPUT 2000 REGEX "ctest: .*backends")
+  if(NOT head)
+    add_test(NAME ${name} COMMAND ${name})
+    weir_test_properties(${name} ${source} unit 120)
+    return()
+  endif()
+  foreach(backend uring epoll poll select)
+    if(backend STREQUAL "uring" AND NOT WEIR_URING)
+      continue()
+    endif()
+    add_test(NAME ${name}.${backend} COMMAND ${name})
+    weir_test_properties(${name}.${backend} ${source} unit 120)
+    set_property(TEST ${name}.${backend} APPEND PROPERTY LABELS ${backend})
+    set_property(TEST ${name}.${backend} APPEND PROPERTY ENVIRONMENT WEIR_BACKEND=${backend})
+  endforeach()
 endfunction()
 
 # weir_add_conformance(NAME BACKEND...): build conformance/NAME.c once and run it on each back end

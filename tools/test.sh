@@ -141,6 +141,7 @@ done
 need_packages "${build_packages[@]}" "${test_packages[@]}" "${clang_packages[@]}" \
     "${lint_packages[@]}"
 (need_packages "${machine_packages[@]}") || echo "dev: SKIPPED: tests under older kernels" >&2
+(need_packages "${cross_packages[@]}") || echo "dev: SKIPPED: tests of aarch64's switch" >&2
 rm -rf "$results"
 mkdir -p "$results"
 for stage in "${@:-${stages[@]}}"; do

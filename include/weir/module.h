@@ -25,7 +25,29 @@ typedef struct weir__names {
     void (*cancel)(void *lookup);
 } weir__names;
 
+/* Where a debugger finds the coroutines of a process, without debug information of the library and
+ * in a core file too: offsets in bytes. tools/gdb/weir-gdb.py reads it; a change needs another
+ * version. */
+typedef struct weir__debugger {
+    uint64_t version; /* 1 */
+    uint64_t frame;   /* what a switch leaves on a stack: 1 x86-64, 2 aarch64, 0 nothing known */
+    const void *loops;
+    uint64_t loop_stride, loop_count; /* of its entries, which begin with a pointer to a loop */
+    uint64_t loop_id, loop_pool;      /* in a loop: uint32_t; pointer, or NULL */
+    const struct weir__debugger_co *co;
+    uint64_t local_code, local_scope, scope_name; /* behind co->room */
+} weir__debugger_layout;
+
+struct weir__debugger_co {
+    uint64_t pool_alive, co_node; /* the list of those that have begun: its head, and in each */
+    uint64_t co_state;            /* uint8_t */
+    uint64_t state_suspended;
+    uint64_t co_sp, co_low, co_high, co_fn, co_room;
+};
+
 WEIR_BEGIN
+
+WEIR_API extern const weir__debugger_layout weir__debugger;
 
 /* malloc, zeroed malloc, realloc, free through the hook (weir_set_allocator). NULL when out of
  * memory; a size of 0 is taken as 1. Any thread. */

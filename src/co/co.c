@@ -1,6 +1,7 @@
 #include "co/co.h"
 
 #include <weir/error.h>
+#include <weir/module.h>
 
 #include "base/alloc.h"
 
@@ -214,3 +215,20 @@ void co_pool_stats(const struct co_pool *pool, struct co_stats *out)
     if (pool->spare != NULL && pool->spare->state == CO_IDLE)
         out->stacks.taken--;
 }
+
+const struct stack *co_stack(const struct co *co)
+{
+    return &co->stack;
+}
+
+const struct weir__debugger_co co_debugger = {
+    .pool_alive = offsetof(struct co_pool, alive),
+    .co_node = offsetof(struct co, node),
+    .co_state = offsetof(struct co, state),
+    .state_suspended = CO_SUSPENDED,
+    .co_sp = offsetof(struct co, context), /* of the assembly: the stack pointer */
+    .co_low = offsetof(struct co, stack.low),
+    .co_high = offsetof(struct co, stack.high),
+    .co_fn = offsetof(struct co, fn),
+    .co_room = offsetof(struct co, room),
+};

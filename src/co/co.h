@@ -66,6 +66,12 @@ bool co_is_firm(const struct co *co);
  * the last. The order and the place are lost when one is resumed. */
 struct co *co_next(struct co_pool *pool, struct co *after);
 
+/* Where a debugger finds what is in a coroutine. */
+extern const struct weir__debugger_co co_debugger;
+
+/* The stack of a coroutine, for whoever looks from outside. Any thread, signal handlers too. */
+const struct stack *co_stack(const struct co *co);
+
 /* How deep the stack was used by this coroutine or by one before it, in bytes. One system call. */
 size_t co_used_bytes(struct co *co);
 

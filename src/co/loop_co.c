@@ -1,6 +1,7 @@
 #include "co/loop_co.h"
 
 #include <weir/error.h>
+#include <weir/module.h>
 
 #include "base/assert.h"
 #include "base/clock.h"
@@ -8,6 +9,29 @@
 #include "co/held.h"
 #include "co/scope.h"
 #include "co/straight.h"
+#include "co/switch.h"
+
+#if WEIR_SWITCH_UCONTEXT
+enum { SWITCH_FRAME = 0 };
+#elif defined(__x86_64__)
+enum { SWITCH_FRAME = 1 };
+#else
+enum { SWITCH_FRAME = 2 };
+#endif
+
+__attribute__((used)) const weir__debugger_layout weir__debugger = {
+    .version = 1,
+    .frame = SWITCH_FRAME,
+    .loops = loop_table,
+    .loop_stride = sizeof loop_table[0],
+    .loop_count = LOOP_ID_MAX + 1,
+    .loop_id = offsetof(weir_loop, id),
+    .loop_pool = offsetof(weir_loop, coroutines),
+    .co = &co_debugger,
+    .local_code = offsetof(struct co_local, code),
+    .local_scope = offsetof(struct co_local, scope),
+    .scope_name = offsetof(struct scope, name),
+};
 
 /* Coroutines that nobody has waited for are no fault, but whoever looks for one wants to know. */
 static void report_left(weir_loop *loop)

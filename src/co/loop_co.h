@@ -37,6 +37,7 @@ struct co_local {
     int told;             /* what its next wait returns at once; 0: nothing */
     int result;           /* of fn */
     uint32_t graces;      /* weir_grace_begin without its end */
+    void (*code)(void);   /* the program's function, for those who look from outside */
 };
 _Static_assert(sizeof(struct co_local) <= CO_ROOM_BYTES, "co_local is too large");
 

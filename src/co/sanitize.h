@@ -6,8 +6,10 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "base/asan.h"
+#include "base/env.h"
 
 #if defined(__SANITIZE_THREAD__)
 #define SANITIZE_THREAD 1
@@ -38,6 +40,19 @@ static inline unsigned sanitize_stack_register(const void *low, const void *high
     return (unsigned)VALGRIND_STACK_REGISTER(low, (const char *)high - 1);
 #else
     return 0;
+#endif
+}
+
+/* Whether the program runs under valgrind, which knows nothing of MADV_GUARD_INSTALL (3.19): it
+ * takes a guard page for memory, reads it, and ends by that. Without its header what it puts into
+ * the environment tells. */
+static inline bool sanitize_valgrind(void)
+{
+#if defined(RUNNING_ON_VALGRIND)
+    return RUNNING_ON_VALGRIND != 0;
+#else
+    const char *preload = weir__getenv("LD_PRELOAD");
+    return preload != NULL && strstr(preload, "/vgpreload_") != NULL;
 #endif
 }
 

@@ -251,6 +251,7 @@ int weir_scope_spawn(weir_scope *memory, weir_scope_fn *fn, void *arg)
     struct co_local *local = co_local(co);
     local->scope = scope;
     local->fn = fn;
+    local->code = (void (*)(void))fn;
     local->arg = arg;
     list_push(&scope->members, &local->member);
     scope->count++;

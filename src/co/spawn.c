@@ -25,7 +25,7 @@ int co_spawn(weir_co_fn *fn, void *arg, struct co **out)
     if (result < 0)
         return result;
     struct co_local *local = co_local(*out);
-    *local = (struct co_local){.start.run = spawned_start};
+    *local = (struct co_local){.start.run = spawned_start, .code = (void (*)(void))fn};
     loop_ready_add(loop, &local->start);
     return 0;
 }

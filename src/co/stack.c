@@ -71,6 +71,7 @@ int stack_pool_init(struct stack_pool *pool, const struct stack_options *options
         pool->options.stack_bytes = PAGES_MIN * pool->page_bytes;
     pool->options.stack_bytes =
         (pool->options.stack_bytes + pool->page_bytes - 1) & ~(pool->page_bytes - 1);
+    pool->install_missing = sanitize_valgrind();
     if (pool->options.count_max == 0)
         pool->options.count_max = COUNT_MAX;
     if (pool->options.warm_count == 0)

@@ -80,6 +80,7 @@ static void task_main(void *arg)
     struct conn *c = s->conn;
     weir_loop *loop = loop_current();
     s->task = co_current();
+    co_local(s->task)->code = (void (*)(void))c->service->config.on_conn;
     c->service->config.on_conn(conn_handle(loop, c), session_of(c));
     s->task = NULL;
     if (c->phase < CONN_FLUSHING)

@@ -146,6 +146,14 @@ int loop_none(void);
 /* fork.c: in a child, the loop refuses from now on; and it drops all that is the parent's. */
 void loop_orphan(weir_loop *loop);
 void loop_forget(weir_loop *loop);
+/* The table of loops, by id: table.c's, and read by debuggers. */
+struct loop_entry {
+    _Atomic(weir_loop *) loop;
+    _Atomic uint32_t pins;
+    _Atomic bool taken;  /* by a loop, to the very end of it */
+    uint32_t generation; /* where its records begin to count; touched by whoever has taken it */
+};
+extern struct loop_entry loop_table[LOOP_ID_MAX + 1];
 int loop_table_add(weir_loop *loop); /* sets loop->id */
 /* Other threads find it no more; its handles stay its own until the release. */
 void loop_table_remove(weir_loop *loop);

@@ -9,12 +9,7 @@
 
 #include "loop/loop.h"
 
-static struct {
-    _Atomic(weir_loop *) loop;
-    _Atomic uint32_t pins;
-    _Atomic bool taken;  /* by a loop, to the very end of it */
-    uint32_t generation; /* where its records begin to count; touched by whoever has taken it */
-} table[LOOP_ID_MAX + 1];
+struct loop_entry loop_table[LOOP_ID_MAX + 1];
 
 static _Atomic uint32_t last_id;
 
@@ -27,10 +22,11 @@ static void forked_child(void)
 {
     atomic_fetch_add_explicit(&fork_mark, 1, memory_order_relaxed);
     for (uint32_t id = 1; id <= LOOP_ID_MAX; id++) {
-        weir_loop *loop = atomic_load_explicit(&table[id].loop, memory_order_relaxed);
+        weir_loop *loop = atomic_load_explicit(&loop_table[id].loop, memory_order_relaxed);
         if (loop != NULL)
             loop_orphan(loop);
-        atomic_store_explicit(&table[id].pins, 0, memory_order_relaxed); /* of threads not here */
+        atomic_store_explicit(&loop_table[id].pins, 0,
+                              memory_order_relaxed); /* of threads not here */
     }
     loop_signals_forked();
     orphan = true;
@@ -60,11 +56,11 @@ int loop_table_add(weir_loop *loop)
     for (uint32_t tries = 0; tries < LOOP_ID_MAX; tries++) {
         uint32_t id =
             atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) % LOOP_ID_MAX + 1;
-        if (atomic_exchange(&table[id].taken, true))
+        if (atomic_exchange(&loop_table[id].taken, true))
             continue;
         loop->id = id;
-        loop->generation = table[id].generation;
-        atomic_store(&table[id].loop, loop);
+        loop->generation = loop_table[id].generation;
+        atomic_store(&loop_table[id].loop, loop);
         return 0;
     }
     return WEIR_EFULL;
@@ -74,8 +70,8 @@ void loop_table_remove(weir_loop *loop)
 {
     if (loop->id == 0)
         return;
-    atomic_store(&table[loop->id].loop, NULL);
-    while (atomic_load(&table[loop->id].pins) != 0)
+    atomic_store(&loop_table[loop->id].loop, NULL);
+    while (atomic_load(&loop_table[loop->id].pins) != 0)
         sched_yield();
 }
 
@@ -83,8 +79,8 @@ void loop_table_release(weir_loop *loop)
 {
     if (loop->id == 0)
         return;
-    table[loop->id].generation = loop->generation;
-    atomic_store(&table[loop->id].taken, false);
+    loop_table[loop->id].generation = loop->generation;
+    atomic_store(&loop_table[loop->id].taken, false);
 }
 
 /* The pin is counted before the pointer is read and both are sequentially consistent: either the
@@ -93,14 +89,14 @@ weir_loop *loop_pin(uint32_t id)
 {
     if (id == 0 || id > LOOP_ID_MAX)
         return NULL;
-    atomic_fetch_add(&table[id].pins, 1);
-    weir_loop *loop = atomic_load(&table[id].loop);
+    atomic_fetch_add(&loop_table[id].pins, 1);
+    weir_loop *loop = atomic_load(&loop_table[id].loop);
     if (loop == NULL)
-        atomic_fetch_sub(&table[id].pins, 1);
+        atomic_fetch_sub(&loop_table[id].pins, 1);
     return loop;
 }
 
 void loop_unpin(uint32_t id)
 {
-    atomic_fetch_sub(&table[id].pins, 1);
+    atomic_fetch_sub(&loop_table[id].pins, 1);
 }

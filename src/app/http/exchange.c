@@ -218,6 +218,7 @@ static void handler_main(void *arg)
 {
     struct exchange *x = arg;
     x->task = co_current();
+    co_local(x->task)->code = (void (*)(void))x->route.fn;
     x->route.fn(exchange_handle(x), x->route.user);
     x->handler_running = false;
     if (x->detached)

@@ -1,4 +1,5 @@
-/* Channels of one loop: order, bounds, closing, deadlines, cancellation; weir_select. */
+/* Channels of one loop: order, bounds, closing, deadlines, cancellation; weir_select.
+ * ctest: backends */
 #include "unit/co/co_support.h"
 
 #include "co/chan.h"

@@ -1,6 +1,6 @@
 /* Channels between loops: nothing is lost and nothing comes twice, whoever waits where, gives up or
  * is woken by whom.
- * ctest: timeout=120 */
+ * ctest: timeout=120 backends */
 #include "unit/co/co_support.h"
 
 #include <pthread.h>

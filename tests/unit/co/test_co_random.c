@@ -1,7 +1,7 @@
 /* Scopes, channels and locks by lot: workers that send, receive, select, lock and open scopes in
  * any order, with deadlines that pass and cancellations at any moment. Whatever happens, each item
  * that was sent arrives once, nobody is within a lock with another, permits come back, and all
- * ends. ctest: timeout=120 */
+ * ends. ctest: timeout=120 backends */
 #include "unit/co/co_support.h"
 
 #include "base/random.h"

@@ -1,5 +1,5 @@
 /* A straight-line server that is told to stop: who works goes on to the end, who waits is closed.
- */
+ * ctest: backends */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

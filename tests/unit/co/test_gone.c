@@ -1,5 +1,6 @@
 /* A coroutine that serves a connection is told once that it is gone: that cuts one wait short, the
- * next one where a verb has something else to say, and is never lost. */
+ * next one where a verb has something else to say, and is never lost.
+ * ctest: backends */
 #include "unit/co/co_support.h"
 
 #include <arpa/inet.h>

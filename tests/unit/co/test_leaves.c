@@ -1,4 +1,5 @@
-/* The cancellation of a scope reaches every wait that there is, and refuses every further one. */
+/* The cancellation of a scope reaches every wait that there is, and refuses every further one.
+ * ctest: backends */
 #include "unit/co/co_support.h"
 
 #include <stdatomic.h>

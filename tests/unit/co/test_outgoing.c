@@ -1,4 +1,5 @@
-/* Pools of connections, another try, a second question. */
+/* Pools of connections, another try, a second question.
+ * ctest: backends */
 #include "co/straight.h" /* first: its functions have parameters that are called loop */
 
 #include "unit/co/co_support.h"

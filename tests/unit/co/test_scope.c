@@ -1,4 +1,5 @@
-/* Scopes: leaving waits, a failure cancels, cleaning up may wait, and nothing outlives them. */
+/* Scopes: leaving waits, a failure cancels, cleaning up may wait, and nothing outlives them.
+ * ctest: backends */
 #include "unit/co/co_support.h"
 
 #include "base/alloc.h"

@@ -1,5 +1,6 @@
 /* What coroutines of one loop share: who comes first is served first, nothing is lost to deadlines
- * and cancellations, and misuse is told. */
+ * and cancellations, and misuse is told.
+ * ctest: backends */
 #include "unit/co/co_support.h"
 
 /* --- mutex ------------------------------------------------------------------------------------ */

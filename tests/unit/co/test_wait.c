@@ -1,10 +1,12 @@
-/* What stands under the verbs: coroutines that are made before they run, waits and how they end. */
+/* What stands under the verbs: coroutines that are made before they run, waits and how they end.
+ * ctest: backends */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <stdlib.h>
 #include <string.h>
 
 #include <weir/co.h>
@@ -16,7 +18,8 @@ static weir_loop *loop, *former;
 
 static int setup(void **state)
 {
-    weir_loop_options options = {.backend = "epoll"};
+    const char *backend = getenv("WEIR_BACKEND");
+    weir_loop_options options = {.backend = backend != NULL ? backend : "epoll"};
     if (weir_loop_new(&loop, &options) < 0)
         return -1;
     former = loop_enter(loop);
