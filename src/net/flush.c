@@ -381,9 +381,11 @@ void conn_flush(weir_loop *loop, struct conn *c)
         conn_close_step(loop, c);
         if (c->phase == CONN_CLOSED) {
             /* A handler of this very flush may have put it back into the list of those to be
-             * flushed: it ends when it is met there. */
+             * flushed: it ends when it is met there. So may a coroutine that runs to its end when
+             * its consumer is asked. */
             if ((conn_flags(c) & CONN_DIRTY) == 0 &&
-                (c->service->consumer->ended == NULL || c->service->consumer->ended(loop, c)))
+                (c->service->consumer->ended == NULL || c->service->consumer->ended(loop, c)) &&
+                (conn_flags(c) & CONN_DIRTY) == 0)
                 conn_end(loop, c);
             return;
         }
