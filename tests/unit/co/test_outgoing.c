@@ -64,8 +64,8 @@ static void ask_once(const char *line, bool good)
     CHECK(lease.conn.id == 0 && weir_pool_give(&lease, good) == WEIR_EMISUSE);
 }
 
-/* What the peer has done comes, however late the machine is: what a look at the clock has missed, the
- * next ones do not. */
+/* What the peer has done comes, however late the machine is: what a look at the clock has missed,
+ * the next ones do not. */
 static void turns_pass(void)
 {
     for (int i = 0; i < 10; i++)

@@ -5,7 +5,7 @@
 #include "base/alloc.h"
 #include "co/scope.h"
 
-enum { GRACE_MS = 100 };
+enum { GRACE_MS = 600 };
 
 struct child {
     weir_time until;
