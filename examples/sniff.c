@@ -1,5 +1,4 @@
 /* Prints the packets of a network interface, nearly as `tcpdump -nnqt` does.
- *
  *     ./sniff INTERFACE [FILTER]           until SIGTERM
  *     ./sniff eth0 "$(tcpdump -i eth0 -ddd 'tcp port 80')"     needs CAP_NET_RAW */
 #include <arpa/inet.h>
@@ -42,7 +41,8 @@ static void print(const uint8_t *at, size_t size)
     weir_arp arp;
     int head = weir_ethernet_parse(at, size, &ethernet);
     bool ip6 = ethernet.type == WEIR_ETHER_IP6;
-    at += head, size -= (size_t)head;
+    at += head;
+    size -= (size_t)head;
     if (ethernet.type == WEIR_ETHER_ARP && weir_arp_parse(at, size, &arp) == 28) {
         printf(arp.operation == 1 ? "ARP, Request who-has %s tell %s\n"
                                   : "ARP, Reply to %s by %s\n",

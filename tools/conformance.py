@@ -51,6 +51,7 @@ GROUPS = {
     "datagram": ("datagrams", "also K1 to K6, K8, K11, K13, K16, K18"),
     "capture": ("packets of an interface", "also unit.net.test_capture_filter, kernel.packets"),
     "tun": ("TUN and TAP devices", "also kernel.packets"),
+    "foreign": ("descriptors that are not weir's", ""),
     "pipe": ("pipes", ""),
     "filters": ("filters", ""),
     "tls": ("TLS", "also unit.tls, e2e.cmd_tls"),
