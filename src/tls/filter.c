@@ -7,8 +7,11 @@
 
 enum {
     PLAIN = SSL3_RT_MAX_PLAIN_LENGTH, /* bytes of a record at most */
-    /* Encrypted in one call: what stands below is then about the soft mark at most. */
-    OUTPUT_MOST = 4 * PLAIN,
+    /* Encrypted in one call, and sent before there is more: with what its records add it stays
+     * below the 64 KiB of a packet that the network is given whole, and of a chunk of output. With
+     * a fourth record each such packet had a tiny one behind it, and a file of 1 MiB cost 1.4
+     * times as much CPU. */
+    OUTPUT_MOST = 3 * PLAIN,
     FAILURES_PAUSE_NS = 1000000000
 };
 
