@@ -55,6 +55,7 @@ GROUPS = {
     "pipe": ("pipes", ""),
     "filters": ("filters", ""),
     "tls": ("TLS", "also unit.tls, e2e.cmd_tls"),
+    "via": ("proxies", "also e2e.via, unit.proto.test_proxies"),
     "frames": ("frames", "also unit.proto.test_frame"),
     "run": ("the end of weir_run", "also e2e.cmd_drain"),
     "addresses": ("addresses that cannot be had", "also unit.net.test_socket"),

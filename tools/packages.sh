@@ -8,7 +8,7 @@ lint_packages=(git clang-format clang-tidy python3 shellcheck)
 # What the tests run: C and C++ compilers, real clients, and the tools that build and look at
 # packages.
 test_packages=(g++ libcmocka-dev curl openssl wrk iperf3 netcat-openbsd python3 strace procps iproute2 nftables git
-    dpkg-dev file binutils groff-base dnsmasq-base redis-server tcpdump gdb valgrind)
+    dpkg-dev file binutils groff-base dnsmasq-base redis-server tcpdump gdb valgrind microsocks tinyproxy-bin)
 # The virtual machines with older kernels; where these cannot be had their tests are skipped.
 machine_packages=(qemu-system-x86 busybox-static cpio xz-utils)
 # A compiler and an emulator for aarch64; likewise.

@@ -46,6 +46,15 @@ typedef struct weir_layer {
     void *config;
 } weir_layer;
 
+/* How an outgoing connection gets through others to where it is to go: a proxy, or several one
+ * behind the other. See weir_via_new in <weir/via.h>. */
+typedef struct weir_via {
+    const char *url;          /* where the first one is, "tcp://HOST:PORT" */
+    const weir_layer *layers; /* what speaks to each, the first one next to the wire */
+    unsigned layer_count;     /* at least 1, at most WEIR_VIA_MAX */
+} weir_via;
+#define WEIR_VIA_MAX 8
+
 WEIR_BEGIN
 
 WEIR_API void *weir_filter_state(weir_filter_at *at);
@@ -74,6 +83,9 @@ WEIR_API void weir_filter_close(weir_filter_at *at, int error);
  * numbers without brackets and scope. Its length, WEIR_ETOOBIG when `size` bytes do not hold it
  * and its NUL, WEIR_EINVALID where there is none (accepted, or a unix socket). */
 WEIR_API int weir_filter_host(weir_filter_at *at, char *out, size_t size);
+/* The port that an outgoing connection was to reach, as its URL named it; WEIR_EINVALID where there
+ * is none. */
+WEIR_API int weir_filter_port(weir_filter_at *at);
 /* The state of this filter on a connection of the current loop; NULL: it has none, or is gone.
  * Valid until its close. */
 WEIR_API void *weir_filter_find(weir_conn conn, const weir_filter *filter);

@@ -88,6 +88,10 @@ typedef struct weir_service {
     /* What the addresses tls: and https: of .listen and of weir_connect put next to the wire, below
      * .filters: weir_tls_layer of <weir/tls.h>. Such an address without it is refused. */
     const weir_layer *tls;
+
+    /* What weir_connect and its like go through: proxies, of weir_via_new in <weir/via.h>. Their
+     * .connect_ms is for all of it, up to the last proxy's answer. */
+    const weir_via *via;
 } weir_service;
 
 enum weir_shape {
@@ -173,9 +177,10 @@ WEIR_API int weir__connect(weir_conn *out, const char *url, const weir_service *
  * ("tcp://example.com:80") are looked up where the loop has a resolver (<weir/resolve.h>), and
  * their addresses tried as RFC 8305 says: the families in turn, a quarter of a second apart, until
  * one answers; .connect_ms is for all of it. Why it failed is in on_close: WEIR_ENONAME and the
- * like, or what the last attempt said. The service gives handlers and limits (its .listen is
- * ignored) and must stay valid and unchanged while such connections live. 0, or an error with no
- * connection made. */
+ * like, or what the last attempt said. With .via names are the last proxy's to look up, and only
+ * what the first proxy is called is looked up here. The service gives handlers and limits (its
+ * .listen is ignored) and must stay valid and unchanged while such connections live. 0, or an error
+ * with no connection made. */
 static inline int weir_connect(weir_conn *out, const char *url, const weir_service *service,
                                void *user)
 {

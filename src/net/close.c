@@ -237,7 +237,7 @@ void conn_end(weir_loop *loop, struct conn *c)
     if (c->busy != NULL) {
         c->busy->piped.id = 0;
         c->busy->next_port = 0;
-        c->busy->secure = false;
+        c->busy->secure = c->busy->via = false;
         weir__free(c->busy->host);
         c->busy->host = NULL;
         output_clear(loop, c, &c->busy->out);

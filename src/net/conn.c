@@ -58,8 +58,8 @@ void conn_busy_tidy(struct net *net, struct conn *c)
 {
     struct busy *b = c->busy;
     if (b == NULL || b->out.count != 0 || b->held != NULL || b->filters != NULL ||
-        b->piped.id != 0 || b->next_port != 0 || b->secure || b->race != NULL || b->host != NULL ||
-        (conn_flags(c) & CONN_SENDING) != 0)
+        b->piped.id != 0 || b->next_port != 0 || b->secure || b->via || b->race != NULL ||
+        b->host != NULL || (conn_flags(c) & CONN_SENDING) != 0)
         return;
     output_end(net->loop, &b->out);
     c->busy = NULL;
@@ -102,10 +102,13 @@ struct conn *conn_new(struct net *net, struct service *service, int fd, bool dir
 /* The wire is established: filters first, then the consumer. */
 void conn_established(weir_loop *loop, struct conn *c)
 {
+    bool via = c->busy != NULL && c->busy->via;
     c->phase = CONN_OPENING;
-    c->read_ms = c->write_ms = c->opened_ms = loop->now_ms;
+    c->read_ms = c->write_ms = loop->now_ms;
+    if (!via) /* else the time to connect goes on */
+        c->opened_ms = loop->now_ms;
     conn_idle_begin(loop, c);
-    if (c->service->filter_count != 0 || (c->busy != NULL && c->busy->secure)) {
+    if (c->service->filter_count != 0 || via || (c->busy != NULL && c->busy->secure)) {
         int result = filters_open(loop, c);
         if (result < 0) {
             conn_fail(loop, c, WEIR_WHY_ERROR, result);

@@ -177,6 +177,8 @@ struct busy {
     bool inflight_move;      /* it is a move, not a send */
     struct filter_stack *filters;
     bool secure;        /* its service's .tls is to be its lowest filter: until that is open */
+    bool via;           /* its service's .via are to be below even that: until they are open */
+    uint16_t aim_port;  /* with .via: the port of its URL */
     weir_conn piped;    /* the other end of a pipe */
     uint16_t next_port; /* while it connects to localhost: to be tried on 127.0.0.1; 0: nothing */
     struct race *race;  /* while it connects to a name; or NULL */
@@ -485,11 +487,17 @@ void loan_forget(weir_loop *loop, uint32_t index);
 void loans_run(weir_loop *loop); /* calls the release callbacks that are owed */
 
 /* filter.c */
-/* The connection's lowest filter will be its service's .tls, when it is established. 0 or
- * WEIR_ENOMEM, and then it must not go on without. */
-int filters_secure(weir_loop *loop, struct conn *c, const char *host);
-/* Its filters are to know the host that its URL named; NULL: an address. 0 or WEIR_ENOMEM. */
-int filters_host(weir_loop *loop, struct conn *c, const char *host);
+/* What the filters of a connection are to know of its URL, and which come below its service's. */
+struct aim {
+    bool secure;                /* .tls of its service */
+    bool via;                   /* .via of its service, below .tls */
+    uint16_t port;              /* with via */
+    char host[NAME_TEXT_BYTES]; /* that the URL named; empty: the wire's own address */
+};
+/* Called before it is established. 0 or WEIR_ENOMEM, and then it must not go on without. */
+int filters_aim(weir_loop *loop, struct conn *c, const struct aim *aim);
+/* The proxies have not answered yet. */
+bool filters_dialing(const struct conn *c);
 int filters_open(weir_loop *loop, struct conn *c);
 void filters_input(weir_loop *loop, struct conn *c, weir_view data);
 void filters_end(weir_loop *loop, struct conn *c);

@@ -1,4 +1,5 @@
 /* Outgoing connections. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -174,10 +175,55 @@ int weir__connect(weir_conn *out, const char *url, const weir_service *config, s
     return weir__connect_from(out, url, NULL, config, size, user);
 }
 
+/* A name without the dot that may end it. */
+static void aim_name(struct aim *aim, const char *name)
+{
+    size_t size = strlen(name);
+    memcpy(aim->host, name, size + 1);
+    if (aim->host[size - 1] == '.')
+        aim->host[size - 1] = '\0';
+}
+
+/* What is asked of a proxy: a name as it stands, which is the proxy's to look up; or an address. */
+static int aim_via(struct aim *aim, const char *url)
+{
+    char name[NAME_TEXT_BYTES] = "";
+    weir_address parsed;
+    int result = weir_address_parse(url, &parsed, NULL);
+    if (result == WEIR_EADDRESS)
+        result = address_parse_name(url, name, &parsed);
+    if (result < 0)
+        return result;
+    if (parsed.transport != WEIR_TRANSPORT_TCP || (parsed.flags & WEIR_ADDRESS_ANY) != 0)
+        return WEIR_ENOTSUP;
+    const struct sockaddr_in *in4 = (const struct sockaddr_in *)&parsed.socket;
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&parsed.socket;
+    bool is4 = parsed.socket.ss_family == AF_INET;
+    if (!is4 && in6->sin6_scope_id != 0) /* it names a link of ours */
+        return WEIR_ENOTSUP;
+    aim->via = true;
+    aim->secure = weir__scheme_is_secure(parsed.scheme);
+    aim->port = (uint16_t)weir_address_port(&parsed);
+    if (name[0] != '\0')
+        aim_name(aim, name);
+    else if ((parsed.flags & WEIR_ADDRESS_LOCALHOST) != 0)
+        aim_name(aim, "localhost");
+    else
+        inet_ntop(parsed.socket.ss_family,
+                  is4 ? (const void *)&in4->sin_addr : (const void *)&in6->sin6_addr, aim->host,
+                  sizeof aim->host);
+    return 0;
+}
+
+static const weir_via *via_of(const weir_service *config, size_t size)
+{
+    return size >= offsetof(weir_service, via) + sizeof config->via ? config->via : NULL;
+}
+
 /* To a name, where somebody looks names up on this loop. */
 static int connect_name(struct net *net, weir_conn *out, const char *url,
-                        const weir_address *source, const weir_service *config, size_t size,
-                        void *user)
+                        const weir_address *source, struct aim *aim, const weir_service *config,
+                        size_t size, void *user)
 {
     char name[NAME_TEXT_BYTES];
     weir_address parsed;
@@ -186,8 +232,8 @@ static int connect_name(struct net *net, weir_conn *out, const char *url,
         return result == WEIR_ENOMEM ? result : WEIR_EADDRESS;
     if (parsed.transport != WEIR_TRANSPORT_TCP)
         return WEIR_ENOTSUP;
-    bool secure = weir__scheme_is_secure(parsed.scheme);
-    result = secure ? secure_check(url, config, size) : 0;
+    aim->secure |= weir__scheme_is_secure(parsed.scheme);
+    result = aim->secure ? secure_check(url, config, size) : 0;
     if (result < 0)
         return result;
     struct service *service = service_shared(net, config, size, &result);
@@ -201,15 +247,10 @@ static int connect_name(struct net *net, weir_conn *out, const char *url,
     if (user != NULL)
         c->user = user;
     /* Whom the certificate must name is what was asked for, not what somebody's answer led to. */
-    char host[NAME_TEXT_BYTES];
-    size_t size_of_host = strlen(name);
-    memcpy(host, name, size_of_host + 1);
-    if (host[size_of_host - 1] == '.')
-        host[size_of_host - 1] = '\0';
-    if (secure)
-        result = filters_secure(net->loop, c, host);
-    else if (c->service->filter_count != 0)
-        result = filters_host(net->loop, c, host);
+    if (!aim->via)
+        aim_name(aim, name);
+    if (aim->via || aim->secure || c->service->filter_count != 0)
+        result = filters_aim(net->loop, c, aim);
     if (result == 0)
         result = race_begin(net->loop, c, name, (uint16_t)weir_address_port(&parsed), source);
     if (result < 0) /* told by on_close, like every connect that fails */
@@ -221,30 +262,15 @@ static int connect_name(struct net *net, weir_conn *out, const char *url,
     return 0;
 }
 
-int weir__connect_from(weir_conn *out, const char *url, const weir_address *source,
-                       const weir_service *config, size_t size, void *user)
+/* To an address in numbers, or localhost. */
+static int connect_address(struct net *net, weir_conn *out, const weir_address *parsed,
+                           const weir_address *source, struct aim *aim, const weir_service *config,
+                           size_t size, void *user)
 {
-    weir_loop *loop = loop_current();
-    struct net *net;
-    weir_address parsed, address[2];
-    if (loop == NULL)
-        return loop_none();
-    if (url == NULL || config == NULL)
-        return WEIR_EINVALID;
-    int result = net_of(loop, &net);
-    if (result == 0)
-        result = weir_address_parse(url, &parsed, NULL);
-    if (result == WEIR_EADDRESS)
-        return connect_name(net, out, url, source, config, size, user);
-    if (result < 0)
-        return result;
-    if (parsed.transport != WEIR_TRANSPORT_TCP && parsed.transport != WEIR_TRANSPORT_UNIX)
-        return WEIR_ENOTSUP;
-    bool secure = weir__scheme_is_secure(parsed.scheme);
-    result = secure ? secure_check(url, config, size) : 0;
-    if (result < 0)
-        return result;
-    unsigned count = candidates(&parsed, source, address);
+    weir_loop *loop = net->loop;
+    weir_address address[2];
+    int result;
+    unsigned count = candidates(parsed, source, address);
     struct service *service = service_shared(net, config, size, &result);
     if (service == NULL)
         return result;
@@ -266,11 +292,12 @@ int weir__connect_from(weir_conn *out, const char *url, const weir_address *sour
     c->phase = CONN_CONNECTING;
     if (user != NULL)
         c->user = user;
-    const char *named = (parsed.flags & WEIR_ADDRESS_LOCALHOST) != 0 ? "localhost" : NULL;
     struct busy *b = count == 2 ? conn_busy(net, c) : NULL;
     if (b != NULL)
         b->next_port = (uint16_t)weir_address_port(&address[1]);
-    result = secure ? filters_secure(loop, c, named) : 0;
+    if (!aim->via && (parsed->flags & WEIR_ADDRESS_LOCALHOST) != 0)
+        aim_name(aim, "localhost");
+    result = aim->via || aim->secure ? filters_aim(loop, c, aim) : 0;
     if (result == 0)
         result = connect_begin(loop, c, &address[0]);
     if (result == -EAGAIN && address[0].transport == WEIR_TRANSPORT_UNIX)
@@ -280,4 +307,41 @@ int weir__connect_from(weir_conn *out, const char *url, const weir_address *sour
     if (out != NULL)
         *out = conn_handle(loop, c);
     return 0;
+}
+
+int weir__connect_from(weir_conn *out, const char *url, const weir_address *source,
+                       const weir_service *config, size_t size, void *user)
+{
+    weir_loop *loop = loop_current();
+    struct net *net;
+    struct aim aim = {0};
+    weir_address parsed;
+    if (loop == NULL)
+        return loop_none();
+    if (url == NULL || config == NULL)
+        return WEIR_EINVALID;
+    int result = net_of(loop, &net);
+    const weir_via *via = via_of(config, size);
+    const char *wire = via != NULL ? via->url : url;
+    if (result == 0 && via != NULL)
+        result = aim_via(&aim, url);
+    if (result == 0 && aim.secure)
+        result = secure_check(url, config, size);
+    if (result == 0)
+        result = weir_address_parse(wire, &parsed, NULL);
+    else
+        return result;
+    if (result == WEIR_EADDRESS)
+        return connect_name(net, out, wire, source, &aim, config, size, user);
+    if (result < 0)
+        return result;
+    if (parsed.transport != WEIR_TRANSPORT_TCP && parsed.transport != WEIR_TRANSPORT_UNIX)
+        return WEIR_ENOTSUP;
+    if (!aim.via && weir__scheme_is_secure(parsed.scheme)) {
+        aim.secure = true;
+        result = secure_check(url, config, size);
+        if (result < 0)
+            return result;
+    }
+    return connect_address(net, out, &parsed, source, &aim, config, size, user);
 }

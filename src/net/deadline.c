@@ -125,7 +125,10 @@ static struct due due_of(weir_loop *loop, struct conn *c)
         sooner(&due, c->opened_ms, config->connect_ms, WEIR_DEADLINE_CONNECT);
         break;
     case CONN_OPENING:
-        sooner(&due, c->opened_ms, config->first_byte_ms, WEIR_DEADLINE_FIRST_BYTE);
+        if (filters_dialing(c)) /* what a proxy does is a part of connecting */
+            sooner(&due, c->opened_ms, config->connect_ms, WEIR_DEADLINE_CONNECT);
+        else
+            sooner(&due, c->opened_ms, config->first_byte_ms, WEIR_DEADLINE_FIRST_BYTE);
         break;
     case CONN_OPEN:
         due_open(loop, c, &due);

@@ -32,7 +32,9 @@ struct level {
 struct filter_stack {
     uint32_t count;
     bool pumping;
-    char *host; /* that its URL named; NULL: an address */
+    char *host;         /* that its URL named; NULL: an address */
+    uint16_t port;      /* with .via: of its URL */
+    uint32_t via_count; /* the lowest levels, which speak to proxies */
     struct level levels[];
 };
 
@@ -60,32 +62,35 @@ static int level_open(weir_loop *loop, struct conn *c, uint32_t index)
                                (conn_flags(c) & CONN_CLIENT) != 0);
 }
 
-int filters_host(weir_loop *loop, struct conn *c, const char *host)
+int filters_aim(weir_loop *loop, struct conn *c, const struct aim *aim)
 {
     struct busy *b = conn_busy(loop->net, c);
+    bool named = aim->host[0] != '\0';
     if (b == NULL)
         return WEIR_ENOMEM;
-    b->host = host != NULL ? weir__strdup(host) : NULL;
-    return host != NULL && b->host == NULL ? WEIR_ENOMEM : 0;
+    b->host = named ? weir__strdup(aim->host) : NULL;
+    if (named && b->host == NULL)
+        return WEIR_ENOMEM;
+    b->secure = aim->secure;
+    b->via = aim->via;
+    b->aim_port = aim->port;
+    return 0;
 }
 
-int filters_secure(weir_loop *loop, struct conn *c, const char *host)
+/* Which filter stands on a level: those that speak to proxies, then that of secure addresses, then
+ * the service's own. */
+static void level_fill(struct level *level, const weir_service *config, uint32_t index,
+                       uint32_t via_count, bool secure)
 {
-    int result = filters_host(loop, c, host);
-    if (result == 0)
-        c->busy->secure = true;
-    return result;
-}
-
-/* Which filter stands on a level: the service's own, above that of its secure addresses. */
-static void level_fill(struct level *level, const weir_service *config, uint32_t index, bool secure)
-{
-    if (secure && index == 0) {
-        level->filter = config->tls->filter;
-        level->config = config->tls->config;
+    const weir_layer *layer = index < via_count              ? &config->via->layers[index]
+                              : secure && index == via_count ? config->tls
+                                                             : NULL;
+    if (layer != NULL) {
+        level->filter = layer->filter;
+        level->config = layer->config;
         return;
     }
-    index -= secure;
+    index -= via_count + secure;
     level->filter = config->filters[index];
     level->config = config->filter_configs != NULL ? config->filter_configs[index] : NULL;
 }
@@ -94,15 +99,18 @@ int filters_open(weir_loop *loop, struct conn *c)
 {
     struct busy *b = conn_busy(loop->net, c);
     bool secure = b != NULL && b->secure;
-    uint32_t count = c->service->filter_count + secure;
+    uint32_t via_count = b != NULL && b->via ? c->service->config.via->layer_count : 0;
+    uint32_t count = c->service->filter_count + secure + via_count;
     WEIR_ASSERT(!secure || c->service->config.tls != NULL);
     struct filter_stack *stack =
         b != NULL ? weir__zalloc(sizeof *stack + count * sizeof stack->levels[0]) : NULL;
     if (stack == NULL)
         return WEIR_ENOMEM;
     b->filters = stack;
-    b->secure = false;
+    b->secure = b->via = false;
     stack->count = count;
+    stack->via_count = via_count;
+    stack->port = b->aim_port;
     stack->host = b->host;
     b->host = NULL;
     conn_flags(c) |= CONN_FILTERED;
@@ -110,7 +118,7 @@ int filters_open(weir_loop *loop, struct conn *c)
         output_init(&stack->levels[i].above);
     for (uint32_t i = 0; i < count; i++) {
         struct level *level = &stack->levels[i];
-        level_fill(level, &c->service->config, i, secure);
+        level_fill(level, &c->service->config, i, via_count, secure);
         level->at = (struct weir_filter_at){loop, c, i};
         level->state = weir__zalloc(level->filter->state_size + 1);
         if (level->state == NULL)
@@ -318,6 +326,12 @@ bool filters_busy(const struct conn *c)
     return stack->levels[stack->count - 1].ready; /* a handshake is not waited for */
 }
 
+bool filters_dialing(const struct conn *c)
+{
+    const struct filter_stack *stack = stack_of(c);
+    return stack != NULL && stack->via_count != 0 && !stack->levels[stack->via_count - 1].ready;
+}
+
 void filters_drop(weir_loop *loop, struct conn *c)
 {
     struct filter_stack *stack = stack_of(c);
@@ -361,6 +375,10 @@ void weir_filter_ready(weir_filter_at *at)
     if (level->ready || at->c->phase != CONN_OPENING)
         return;
     level->ready = true;
+    if (at->index + 1 == stack->via_count) { /* the handshakes above have a time of their own */
+        at->c->opened_ms = at->loop->now_ms;
+        conn_deadline(at->loop, at->c);
+    }
     if (at->index + 1 == stack->count) {
         conn_opened(at->loop, at->c);
         conn_dirty(at->loop, at->c);
@@ -493,6 +511,19 @@ int weir_filter_host(weir_filter_at *at, char *out, size_t size)
         return WEIR_ETOOBIG;
     memcpy(out, host, length + 1);
     return (int)length;
+}
+
+int weir_filter_port(weir_filter_at *at)
+{
+    weir_address peer;
+    if ((conn_flags(at->c) & CONN_CLIENT) == 0)
+        return WEIR_EINVALID;
+    if (stack_of(at->c)->via_count != 0)
+        return stack_of(at->c)->port;
+    int result = weir_conn_peer(conn_handle(at->loop, at->c), &peer);
+    if (result < 0)
+        return result;
+    return peer.transport == WEIR_TRANSPORT_TCP ? weir_address_port(&peer) : WEIR_EINVALID;
 }
 
 void *weir_filter_find(weir_conn conn, const weir_filter *filter)

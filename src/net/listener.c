@@ -223,7 +223,7 @@ void listener_adopt(weir_loop *loop, struct service *service, struct adopted ado
     service->counts.accepted++;
     net->counters.accepted++;
     if (!answer) {
-        if (adopted.secure && filters_secure(loop, c, false) < 0)
+        if (adopted.secure && filters_aim(loop, c, &(struct aim){.secure = true}) < 0)
             conn_fail(loop, c, WEIR_WHY_LIMIT, WEIR_ENOMEM);
         else
             conn_established(loop, c);

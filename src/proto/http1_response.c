@@ -47,9 +47,7 @@ static enum http1_refusal settle_body(struct http1_response *response, enum http
         return chunked || response->content_length ? HTTP1_FORBIDDEN_BODY : HTTP1_ACCEPTED;
     if (method == HTTP_HEAD || status == 304)
         return HTTP1_ACCEPTED;
-    if (method == HTTP_CONNECT && status < 300) {
-        response->keep_alive = false; /* it is a tunnel from here on */
-    } else if (chunked) {
+    if (chunked) {
         response->body = HTTP1_BODY_CHUNKED;
     } else if (response->has_length) {
         response->body = response->content_length ? HTTP1_BODY_LENGTH : HTTP1_BODY_NONE;
@@ -65,6 +63,8 @@ static enum http1_refusal settle(struct http1_response *response, enum http_meth
     enum http1_refusal refusal;
     bool chunked = false;
 
+    if (method == HTTP_CONNECT && response->status / 100 == 2) /* a tunnel: RFC 9110 9.3.6 */
+        return http1_settle_connection(&response->fields, &response->options);
     refusal = http1_settle_framing(&response->fields, response->minor, &response->has_length,
                                    &response->content_length, &chunked);
     if (refusal == HTTP1_ACCEPTED)

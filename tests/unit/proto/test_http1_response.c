@@ -54,6 +54,8 @@ static const struct row table[] = {
     {"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", OK, HTTP_GET,
      101, NONE, false, 0},
     {"HTTP/1.1 200 OK\r\n\r\n", OK, HTTP_CONNECT, 200, NONE, false, 0},
+    {"HTTP/1.1 204 OK\r\nContent-Length: 5\r\nTransfer-Encoding: x\r\n\r\n", OK, HTTP_CONNECT, 204,
+     NONE, false, 0},
     {"HTTP/1.1 407 Who\r\nContent-Length: 5\r\n\r\n", OK, HTTP_CONNECT, 407, LENGTH, true, 5},
     {"HTTP/1.1 200 \r\nContent-Length: 5\r\n\r\n", OK, HTTP_GET, 200, LENGTH, true, 5},
     {"HTTP/1.1 200\r\nContent-Length: 5\r\n\r\n", OK, HTTP_GET, 200, LENGTH, true, 5},
