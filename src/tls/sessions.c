@@ -25,10 +25,11 @@ static uint64_t hash_of(const char *key)
     return hash;
 }
 
-/* "name address", or NULL: then there is nothing to go on with. */
+/* "name address port", or NULL: then there is nothing to go on with. The address may be a proxy's,
+ * the port is the one that was asked for. */
 static char *key_of(struct tls_state *s)
 {
-    char key[TLS_HOST_MAX + 1 + WEIR_ADDRESS_TEXT_MAX];
+    char key[TLS_HOST_MAX + 1 + WEIR_ADDRESS_TEXT_MAX + 8];
     const char *name = s->loaded->config->server_name;
     weir_address peer;
     const weir_conn conn = {weir_filter_conn(s->at)};
@@ -44,6 +45,8 @@ static char *key_of(struct tls_state *s)
     key[size++] = ' ';
     if (weir_address_format(&peer, key + size, sizeof key - (size_t)size) < 0)
         return NULL;
+    size += (int)strlen(key + size);
+    BIO_snprintf(key + size, sizeof key - (size_t)size, " %d", weir_filter_port(s->at));
     return OPENSSL_strdup(key);
 }
 
