@@ -24,4 +24,9 @@ for output in "$temporary"/*; do
     echo "# $(basename "$output")"
     cat "$output"
 done
+
+# The program of the guide compiles as it stands there.
+awk '/^```c$/ { on = 1; next } /^```$/ { on = 0 } on' "$WEIR_SOURCE/docs/guide/proxies.md" |
+    "${CC:-cc}" -Wall -Wextra -Wno-unused-parameter -Werror -std=gnu17 -I"$WEIR_SOURCE/include" \
+        -fsyntax-only -x c - || failed=1
 exit $failed

@@ -17,7 +17,7 @@ for page in "${pages[@]}"; do
         esac
     done < <(sed -n 's/^\.Xr \([^ ]*\) \([1-8]\).*/\1 \2/p' "$page")
 done
-for header in address capture cert chan datagram dns_message error filter frame http packet proxy resolve scope sync tls tun view; do
+for header in address capture cert chan datagram dns_message error filter frame http packet proxy resolve scope sync tls tun via view; do
     # Without comments: they name functions too.
     functions=$(sed -e 's,/\*.*\*/,,' -e '\,/\*,,\,\*/,d' "$WEIR_SOURCE/include/weir/$header.h" |
         grep -v '^typedef' | grep -oE '\bweir_[a-z][a-z0-9_]*\(' | tr -d '(' | sort -u)
