@@ -18,7 +18,8 @@
 #include "co/switch.h"
 #include "sim.h"
 
-#define SIM_FOREVER UINT64_MAX
+#define SIM_FOREVER      UINT64_MAX
+#define SIM_WALL_BASE_NS 1700000000000000000ull /* the wall clock as a run begins */
 
 /* --- events of the world ---------------------------------------------------------------------- */
 
@@ -49,7 +50,8 @@ struct sim_actor {
     uint64_t woke_ns, held_ns;    /* of its loop: the end of the last wait; see sim_held */
     struct sim_actor *queue_next; /* of those who wait for the same mutex or condition */
     void *queue;
-    char *locals; /* weir's thread-local variables while another actor runs */
+    char *locals;         /* weir's thread-local variables while another actor runs */
+    void *openssl_errors; /* and OpenSSL's queue of errors, unless it is empty */
     int saved_errno;
     void *(*fn)(void *arg);
     void *arg, *result;
@@ -146,6 +148,14 @@ void faults_draw(void);
 uint64_t chance(uint64_t bound); /* the simulator's own stream */
 uint64_t chance_between(uint64_t least, uint64_t most);
 uint64_t chance_size(uint64_t most);
+
+/* tls/openssl.c, where libweir-tls is. */
+__attribute__((weak)) void sim_openssl_begin(void); /* before anything of OpenSSL */
+__attribute__((weak)) void sim_openssl_seed(uint64_t seed);
+__attribute__((weak)) void sim_openssl_switch(void **kept, bool enters);
+__attribute__((weak)) void sim_openssl_thread_ends(void);
+/* Adds to a text what a host has left of OpenSSL's. */
+__attribute__((weak)) void sim_openssl_left(const sim_host *host, char *text, size_t size);
 
 /* Memory that lives until the end of the run, zeroed. */
 void *world_alloc(size_t size);

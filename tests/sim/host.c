@@ -213,9 +213,12 @@ void host_main_ended(sim_host *host)
     for (struct sim_actor *actor = host->actors; actor != NULL; actor = actor->host_next)
         sim_check(actor->state == ACTOR_ENDED, "host %s: its main returned while thread %u runs",
                   host->name, actor->id);
+    char left[1024] = "";
+    if (host->bytes_live != 0 && sim_openssl_left != NULL)
+        sim_openssl_left(host, left, sizeof(left));
     sim_check(weir__alloc_live() == 0 && host->bytes_live == 0,
-              "leak: host %s ended with %llu allocations, %llu bytes", host->name,
-              (unsigned long long)weir__alloc_live(), (unsigned long long)host->bytes_live);
+              "leak: host %s ended with %llu allocations, %llu bytes%s", host->name,
+              (unsigned long long)weir__alloc_live(), (unsigned long long)host->bytes_live, left);
     for (int i = 0; i < HOST_FILES; i++)
         sim_check(host->files[i] == NULL, "leak: host %s ended with descriptor %d open", host->name,
                   i);

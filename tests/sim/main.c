@@ -399,6 +399,8 @@ int main(int argc, char **argv)
         options.jobs = JOBS_MOST;
     if (options.trace)
         options.jobs = 1;
+    if (sim_openssl_begin != NULL)
+        sim_openssl_begin();
     folders_make();
     for (unsigned i = 0; i < options.jobs; i++) {
         jobs[i].outcome = mmap(NULL, sizeof(struct sim_outcome), PROT_READ | PROT_WRITE,

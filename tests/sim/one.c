@@ -68,6 +68,8 @@ static void world_make(const struct sim_program *program, uint64_t seed,
     random_seed(&world.random, seed ^ of_program);
     random_seed(&world.program_random, (seed ^ of_program) + 1);
     random_seed(&world.library_random, (seed ^ of_program) + 2);
+    if (sim_openssl_seed != NULL)
+        sim_openssl_seed((seed ^ of_program) + 3);
     faults_draw();
     world.latency_ns = chance_size(LATENCY_MOST_NS);
     world.latency_spread_ns = chance(2) == 0 ? 0 : chance(world.latency_ns);

@@ -270,6 +270,8 @@ static void actor_main(void *arg)
 {
     struct sim_actor *actor = arg;
     actor->result = actor->fn(actor->arg);
+    if (sim_openssl_thread_ends != NULL)
+        sim_openssl_thread_ends();
     actor->state = ACTOR_ENDED;
     if (actor->joiner != NULL)
         actor_wake(actor->joiner);
@@ -283,6 +285,8 @@ static void actor_run(struct sim_actor *actor)
     host_enter(actor->host);
     world.outcome->switches++;
     memcpy(weir_locals_begin, actor->locals, locals_size());
+    if (sim_openssl_switch != NULL)
+        sim_openssl_switch(&actor->openssl_errors, true);
     errno = actor->saved_errno;
     actor_now = actor;
     sanitize_enter(&state.flow, &actor->flow);
@@ -297,6 +301,8 @@ static void actor_run(struct sim_actor *actor)
     sanitize_leave(&state.flow, &actor->flow, actor->state == ACTOR_ENDED);
     actor_now = NULL;
     actor->saved_errno = errno;
+    if (sim_openssl_switch != NULL)
+        sim_openssl_switch(&actor->openssl_errors, false);
     memcpy(actor->locals, weir_locals_begin, locals_size());
     memcpy(weir_locals_begin, state.locals, locals_size());
     if (actor->state == ACTOR_ENDED)

@@ -14,7 +14,6 @@
 #include "wrap.h"
 
 enum { CLOCK_BASE_S = 1000 };
-#define WALL_BASE_NS 1700000000000000000ull
 
 /* --- time ------------------------------------------------------------------------------------- */
 
@@ -49,7 +48,7 @@ static uint64_t clock_wall(void *arg)
     enum { STEP_S = 7200 };
     if (fault_rare(SIM_FAULT_CLOCK_STEP, OP_CLOCK))
         world.wall_offset_ns = ((int64_t)chance(2 * STEP_S) - STEP_S) * 1000000000;
-    return WALL_BASE_NS + world.now_ns + (uint64_t)world.wall_offset_ns;
+    return SIM_WALL_BASE_NS + world.now_ns + (uint64_t)world.wall_offset_ns;
 }
 
 static uint64_t clock_cpu(void *arg)

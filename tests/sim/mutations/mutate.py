@@ -87,7 +87,8 @@ class Build:
         original = os.path.join(ROOT, mutant.source)
         words = [w for w in shlex.split(self.commands[original]) if w != "-Werror"]
         old = words[words.index("-o") + 1]
-        objects = os.path.join(folder, "weir_objects.dir")
+        # state.ld knows the library's variables by this folder's name.
+        objects = os.path.join(folder, re.search(r"weir\w*_objects\.dir", old).group(0))
         os.mkdir(objects)
         new = os.path.join(objects, os.path.basename(old))
         words[words.index("-o") + 1] = new
@@ -141,9 +142,11 @@ def main():
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
     mutants = rules(os.path.join(HERE, "rules.txt"))
+    build = Build(options.build)
+    # Without libweir-tls in the build there is nothing to break of it.
+    mutants = [m for m in mutants if os.path.join(ROOT, m.source) in build.commands]
     if options.names:
         mutants = [m for m in mutants if m.name in options.names]
-    build = Build(options.build)
     survivors, killed, broken = [], 0, 0
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         for mutant in pool.map(lambda m: judge(build, m, options), mutants):
