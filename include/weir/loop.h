@@ -34,6 +34,17 @@ typedef struct weir_loop_options {
     uint32_t stall_ms; /* a handler that holds the loop longer is reported; default 200 */
     uint32_t sharers;  /* loops that share a CPU, and so the default of the receive blocks; default
                         * 1, or with weir_run as many as it makes for each */
+    uint32_t stack_bytes;    /* of a coroutine, with its guard: default 64 KiB, or what the first
+                              * HTTP server on the loop says; at least 16 KiB, at most 1 GiB */
+    uint32_t coroutines_max; /* at once; default 131 072, or as above */
+    bool stall_trace; /* a handler that holds the loop longer than stall_ms is told with its stack
+                       * while it does: see the guide. Costs a thread that looks twice in
+                       * stall_ms, SIGURG, and a system call of the handler's that is
+                       * interrupted. WEIR_STALL_TRACE=1 asks for it too */
+    bool overflow_report; /* a coroutine that overflows its stack is named on standard error before
+                           * SIGSEGV ends the process: a handler for it, where there is none yet,
+                           * and an alternate stack for the thread that makes the loop's first
+                           * coroutine. weir_run sets it unless .keep_signals */
 } weir_loop_options;
 
 /* A timer: caller-owned; zeroed before its first start; stays where it is while started. */

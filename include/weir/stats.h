@@ -101,7 +101,19 @@
     XX(datagrams_dropped, "weir_datagrams_dropped_total", "datagrams", COUNTER,                    \
        "queued, and then dropped: for newer ones, refused by the kernel, at the end")              \
     XX(datagram_errors, "weir_datagram_errors_total", "errors", COUNTER,                           \
-       "told of datagrams that had been sent")
+       "told of datagrams that had been sent")                                                     \
+    XX(coroutines, "weir_coroutines", "coroutines", GAUGE, "coroutines that have begun and wait")  \
+    XX(coroutines_peak, "weir_coroutines_peak", "coroutines", MAX, "most stacks in use at once")   \
+    XX(coroutines_refused, "weir_coroutines_refused_total", "coroutines", COUNTER,                 \
+       "refused at the limit of stacks")                                                           \
+    XX(stacks, "weir_stacks", "stacks", GAUGE, "stacks of coroutines that have an address")        \
+    XX(stacks_mprotect, "weir_stacks_mprotect", "stacks", GAUGE,                                   \
+       "of these: guarded by mprotect, at two map entries each")                                   \
+    XX(stacks_canary, "weir_stacks_canary", "stacks", GAUGE,                                       \
+       "of these: guarded by a canary, which is looked at when a coroutine stops")                 \
+    XX(stack_bytes, "weir_stack_bytes", "bytes", MAX, "address space of a stack, with its guard")  \
+    XX(stack_used_bytes, "weir_stack_used_bytes", "bytes", MAX,                                    \
+       "the deepest use of a stack that was seen: of some now, and of each whose pages go back")
 
 /* What the HTTP services on a loop count. */
 #define WEIR_HTTP_STATS(XX)                                                                    \

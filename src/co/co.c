@@ -211,6 +211,7 @@ void co_pool_stats(const struct co_pool *pool, struct co_stats *out)
 {
     out->alive = pool->alive_count;
     out->runs_waited = pool->runs_waited;
+    out->stack_bytes = pool->stacks.options.stack_bytes;
     stack_pool_stats(&pool->stacks, &out->stacks);
     if (pool->spare != NULL && pool->spare->state == CO_IDLE)
         out->stacks.taken--;
@@ -219,6 +220,20 @@ void co_pool_stats(const struct co_pool *pool, struct co_stats *out)
 const struct stack *co_stack(const struct co *co)
 {
     return &co->stack;
+}
+
+struct co *co_of_stack(struct stack *stack)
+{
+    return weir_container(stack, struct co, stack);
+}
+
+void co_pool_measure(struct co_pool *pool, uint32_t budget)
+{
+    uint32_t left = budget;
+
+    for (struct co *co = NULL; left > 0 && (co = co_next(pool, co)) != NULL; left--)
+        co_used_bytes(co);
+    stack_pool_measure(&pool->stacks, budget);
 }
 
 const struct weir__debugger_co co_debugger = {

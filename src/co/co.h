@@ -21,6 +21,7 @@ struct co_pool;
 struct co_stats {
     uint32_t alive;       /* coroutines suspended now (and the one that runs, if it ever was) */
     uint64_t runs_waited; /* runs that were suspended at least once */
+    size_t stack_bytes;   /* of each, with its guard */
     struct stack_stats stacks; /* `taken` without the one that is kept for the next run */
 };
 
@@ -66,11 +67,16 @@ bool co_is_firm(const struct co *co);
  * the last. The order and the place are lost when one is resumed. */
 struct co *co_next(struct co_pool *pool, struct co *after);
 
+/* Looks how deep the stacks were used of some that wait, and of some that are not used now: at most
+ * `budget` of each; the deepest use is in the figures. */
+void co_pool_measure(struct co_pool *pool, uint32_t budget);
+
 /* Where a debugger finds what is in a coroutine. */
 extern const struct weir__debugger_co co_debugger;
 
 /* The stack of a coroutine, for whoever looks from outside. Any thread, signal handlers too. */
 const struct stack *co_stack(const struct co *co);
+struct co *co_of_stack(struct stack *stack);
 
 /* How deep the stack was used by this coroutine or by one before it, in bytes. One system call. */
 size_t co_used_bytes(struct co *co);

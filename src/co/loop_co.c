@@ -2,11 +2,13 @@
 
 #include <weir/error.h>
 #include <weir/module.h>
+#include <weir/stats.h>
 
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "co/held.h"
+#include "co/overflow.h"
 #include "co/scope.h"
 #include "co/straight.h"
 #include "co/switch.h"
@@ -63,6 +65,24 @@ static void coroutines_stop(weir_loop *loop)
                   loop->id);
     loop->coroutines = NULL;
     loop->coroutines_trim = NULL;
+    loop->coroutines_stats = NULL;
+    overflow_unwatch(loop);
+}
+
+static void coroutines_stats(weir_loop *loop, struct weir_loop_stats *out)
+{
+    enum { MEASURED = 64 }; /* a system call each */
+    struct co_stats stats;
+    co_pool_measure(loop->coroutines, MEASURED);
+    co_pool_stats(loop->coroutines, &stats);
+    out->coroutines = stats.alive;
+    out->coroutines_peak = stats.stacks.peak;
+    out->coroutines_refused = stats.stacks.refused;
+    out->stacks = stats.stacks.total;
+    out->stacks_mprotect = stats.stacks.guards[STACK_GUARD_MPROTECT];
+    out->stacks_canary = stats.stacks.guards[STACK_GUARD_CANARY];
+    out->stack_bytes = stats.stack_bytes;
+    out->stack_used_bytes = stats.stacks.used_bytes_max;
 }
 
 /* Stacks of a burst go back bit by bit. */
@@ -139,10 +159,21 @@ void co_leave(struct co *co, struct co_left *left)
 
 struct co_pool *co_pool_of(weir_loop *loop, const struct stack_options *options)
 {
-    if (loop->coroutines == NULL && co_pool_new(options, &loop->coroutines) == 0) {
+    struct stack_options filled = {0};
+    if (loop->coroutines != NULL)
+        return loop->coroutines;
+    if (options != NULL)
+        filled = *options;
+    if (loop->options.stack_bytes != 0)
+        filled.stack_bytes = loop->options.stack_bytes;
+    if (loop->options.coroutines_max != 0)
+        filled.count_max = loop->options.coroutines_max;
+    if (co_pool_new(&filled, &loop->coroutines) == 0) {
         loop->coroutines_stop = coroutines_stop;
         loop->coroutines_trim = coroutines_trim;
+        loop->coroutines_stats = coroutines_stats;
         co_pool_on_end(loop->coroutines, coroutine_ended, loop);
+        overflow_watch(loop);
     }
     return loop->coroutines;
 }

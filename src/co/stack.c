@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -13,6 +14,7 @@
 #include "base/alloc.h"
 #include "base/asan.h"
 #include "base/assert.h"
+#include "base/log.h"
 
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102 /* kernel 6.13, include/uapi/asm-generic/mman-common.h */
@@ -71,7 +73,7 @@ int stack_pool_init(struct stack_pool *pool, const struct stack_options *options
         pool->options.stack_bytes = PAGES_MIN * pool->page_bytes;
     pool->options.stack_bytes =
         (pool->options.stack_bytes + pool->page_bytes - 1) & ~(pool->page_bytes - 1);
-    pool->install_missing = sanitize_valgrind();
+    pool->install_missing = pool->options.older || sanitize_valgrind();
     if (pool->options.count_max == 0)
         pool->options.count_max = COUNT_MAX;
     if (pool->options.warm_count == 0)
@@ -249,6 +251,17 @@ static bool guard_mprotect(struct stack_pool *pool, char *page)
     return true;
 }
 
+/* The first one is told: an overflow is noticed later from here on, or not at all. */
+static enum stack_guard canary_use(struct stack_pool *pool)
+{
+    if (pool->stats.guards[STACK_GUARD_CANARY] == 0 && pool->options.guard == STACK_GUARD_AUTO)
+        weir__log(WEIR_LOG_WARN, 0, 0,
+                  "further stacks of coroutines are guarded by canaries: %u map entries, half of "
+                  "vm.max_map_count, are used for the guards of others",
+                  pool->maps_used);
+    return STACK_GUARD_CANARY;
+}
+
 /* Made when a stack is taken for the first time, so that a new slab does not cost hundreds of
  * system calls at once. It stays when the stack's pages are released. */
 static int guard_make(struct stack_pool *pool, struct stack *stack)
@@ -263,7 +276,7 @@ static int guard_make(struct stack_pool *pool, struct stack *stack)
              guard_mprotect(pool, page))
         guard = STACK_GUARD_MPROTECT;
     else if (want == STACK_GUARD_AUTO || want == STACK_GUARD_CANARY)
-        guard = STACK_GUARD_CANARY;
+        guard = canary_use(pool);
     else
         return WEIR_ENOTSUP;
     stack->guard = (uint8_t)guard;
@@ -271,9 +284,16 @@ static int guard_make(struct stack_pool *pool, struct stack *stack)
     return 0;
 }
 
+static void (*_Atomic overflow_tell)(struct stack *stack);
+
+void stack_on_overflow(void (*tell)(struct stack *stack))
+{
+    atomic_store_explicit(&overflow_tell, tell, memory_order_relaxed);
+}
+
 /* The canary costs no memory: reading a page that was never written maps the kernel's page of
  * zeros. */
-void stack_check(const struct stack *stack)
+void stack_check(struct stack *stack)
 {
     const uint64_t *word = (const uint64_t *)(const void *)(stack->low - CANARY_BYTES);
     uint64_t found = 0;
@@ -284,6 +304,9 @@ void stack_check(const struct stack *stack)
         found |= word[i];
     if (found == 0)
         return;
+    void (*tell)(struct stack *) = atomic_load_explicit(&overflow_tell, memory_order_relaxed);
+    if (tell != NULL)
+        tell(stack);
     /* As a guard page would have it, only later; abort when somebody ignores the signal. */
     raise(SIGSEGV);
     abort();
@@ -378,6 +401,12 @@ __attribute__((no_sanitize("address", "thread"))) size_t stack_used_bytes(struct
     if (used_bytes > pool->stats.used_bytes_max)
         pool->stats.used_bytes_max = used_bytes;
     return used_bytes;
+}
+
+void stack_pool_measure(struct stack_pool *pool, uint32_t budget)
+{
+    for (uint32_t i = pool->idle_count; i > pool->cold_count && budget > 0; i--, budget--)
+        stack_used_bytes(pool, pool->idle[i - 1]);
 }
 
 /* Only the pages are given back: the guard stays, of either kind. */

@@ -27,6 +27,7 @@ struct stack_options {
     uint32_t maps_max;   /* map entries for mprotect guards; 0: half of vm.max_map_count. A
                             process with several pools gives each its share. */
     enum stack_guard guard;
+    bool older; /* as if the kernel had no MADV_GUARD_INSTALL: for tests */
 };
 
 struct stack_slab;
@@ -87,9 +88,15 @@ int stack_take(struct stack_pool *pool, struct stack **out);
 /* Gives a stack back. O(1), no system call. */
 void stack_give(struct stack_pool *pool, struct stack *stack);
 
+/* Who tells of a canary that is gone, before the process ends; the same one for all pools. */
+void stack_on_overflow(void (*tell)(struct stack *stack));
+
+/* Looks how deep the stacks were used that were given back last, at most `budget` of them. */
+void stack_pool_measure(struct stack_pool *pool, uint32_t budget);
+
 /* Ends the process by SIGSEGV when the canary of this stack is gone: call it each time a coroutine
  * has stopped. Does nothing for the other guards. */
-void stack_check(const struct stack *stack);
+void stack_check(struct stack *stack);
 
 /* How deep the stack was used since it last had no pages, in bytes from `high`, to the deepest byte
  * that is not zero, as far as it is in memory. One system call (mincore) and a look at the deepest

@@ -129,6 +129,7 @@ static const struct io_ops dead_ops = {
 
 void loop_orphan(weir_loop *loop)
 {
+    loop->stall.link.next = NULL; /* the watcher is the parent's */
     if (loop->io == NULL || loop->io->ops == &dead_ops)
         return;
     loop->living_ops = loop->io->ops;

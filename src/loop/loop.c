@@ -47,6 +47,8 @@ static void options_fill(weir_loop *loop, const weir_loop_options *options, size
         o->backend = weir__getenv("WEIR_BACKEND");
     if (weir__getenv("WEIR_FEATURES") != NULL)
         o->features = weir__getenv("WEIR_FEATURES");
+    if (weir__getenv("WEIR_STALL_TRACE") != NULL)
+        o->stall_trace = true;
     limit_default(&o->conns_max, LIMIT_CONNS_MAX);
     limit_default(&o->posts_max, LIMIT_POSTS_MAX);
     limit_default(&o->stall_ms, LIMIT_STALL_MS);
@@ -56,8 +58,15 @@ static void options_fill(weir_loop *loop, const weir_loop_options *options, size
         o->memory_max_bytes = limits_memory_bytes() / 4;
 }
 
+enum { STACK_BYTES_MIN = 16384 };
+
 static int options_check(const weir_loop_options *o)
 {
+    if (o->stack_bytes != 0 && (o->stack_bytes < STACK_BYTES_MIN || o->stack_bytes > 1u << 30)) {
+        weir__log(WEIR_LOG_ERROR, WEIR_EINVALID, 0,
+                  "stack_bytes of a loop is %u; 16384 to 1073741824 are possible", o->stack_bytes);
+        return WEIR_EINVALID;
+    }
     if (o->conns_max <= 1u << SLAB_SLOT_BITS)
         return 0;
     weir__log(WEIR_LOG_ERROR, WEIR_EINVALID, 0,
@@ -146,6 +155,7 @@ int weir__loop_new(weir_loop **out, const weir_loop_options *options, size_t siz
         weir__aligned_free(loop);
         return result;
     }
+    stall_watch(loop);
     *out = loop;
     return 0;
 }
@@ -211,6 +221,8 @@ static void stall_check(weir_loop *loop)
 {
     static struct log_site site;
     uint64_t now_ns = weir__clock_now_ns(), held_ns = now_ns - loop->turn_handled_from_ns;
+    if (loop->options.stall_trace)
+        atomic_store_explicit(&loop->stall.since_ns, 0, memory_order_relaxed);
     loop->counters.handled_ns += held_ns;
     loop->turn_ended_ns = now_ns;
     busy_check(loop, now_ns);
@@ -258,6 +270,8 @@ int weir_loop_turn(weir_loop *loop, weir_time deadline)
     if (loop->cancels_owed)
         loop_cancels_run(loop);
     loop->turn_handled_from_ns = loop->now_ns;
+    if (loop->options.stall_trace)
+        stall_begin(loop);
     if (loop->turn_ended_ns != 0 && loop->now_ns > loop->turn_ended_ns)
         loop->counters.waited_ns += loop->now_ns - loop->turn_ended_ns;
 
@@ -377,6 +391,7 @@ static bool loop_end(weir_loop *loop)
 int loop_free(weir_loop *loop)
 {
     WEIR_ASSERT(!loop->in_turn);
+    stall_unwatch(loop);
     loop_table_remove(loop); /* from here on no other thread reaches it */
     weir_loop *former = loop_enter(loop);
     bool ended = true;
@@ -416,8 +431,10 @@ int weir_loop_after_fork(weir_loop *loop)
     int result = loop_ops_init(loop);
     if (result == 0)
         result = loop_io_open(loop);
-    if (result == 0)
+    if (result == 0) {
         loop->fork_mark = loop_fork_mark();
+        stall_watch(loop);
+    }
     return result;
 }
 

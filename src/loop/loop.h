@@ -16,6 +16,7 @@
 #include "base/slab.h"
 #include "base/wheel.h"
 #include "io/io.h"
+#include "loop/stall.h"
 
 /* Who a token or a wheel node belongs to. */
 enum loop_owner {
@@ -54,6 +55,7 @@ struct loop_hooks {
 struct net;         /* what net/ keeps for each loop */
 struct co_pool;     /* and co/ */
 struct http_shared; /* and app/http/ */
+struct weir_loop_stats;
 
 struct weir_loop {
     struct io *io;
@@ -79,9 +81,10 @@ struct weir_loop {
     void (*coroutines_stop)(weir_loop *loop);
     bool (*coroutines_trim)(weir_loop *loop); /* true while there is more to give back */
     bool coroutines_ending;                   /* every wait is canceled */
-    struct slab ops;                          /* struct loop_op */
-    struct loop_pending *timers_root;         /* precise timers: a pairing heap */
-    struct list signals;                      /* struct weir_watch of weir_signal */
+    void (*coroutines_stats)(weir_loop *loop, struct weir_loop_stats *out);
+    struct slab ops;                  /* struct loop_op */
+    struct loop_pending *timers_root; /* precise timers: a pairing heap */
+    struct list signals;              /* struct weir_watch of weir_signal */
     _Atomic uint64_t signals_pending;
     struct mpsc posts;
     _Atomic bool stopping;
@@ -90,6 +93,7 @@ struct weir_loop {
     bool embedded;      /* a host sleeps for it: weir_loop_fd */
     uint32_t fork_mark; /* as it was when the loop was made */
     uint64_t turn_handled_from_ns, turn_ended_ns;
+    struct stall stall;
     /* The window that decides on .busy began here; in the last one it waited for less than a tenth
      * of the time. */
     uint64_t busy_from_ns, busy_from_waited_ns;

@@ -57,6 +57,7 @@ static void shape_fill(struct run *run)
             loops--;
         run->loop_count = 1 + (loops < RUN_LOOPS_MAX ? loops : RUN_LOOPS_MAX - 1);
     }
+    o->loop.overflow_report |= !o->keep_signals;
     /* What is the loop's alone is shared out among them. */
     unsigned sharers = run->workers != 0 ? run->workers : run->loop_count;
     if (o->loop.memory_max_bytes == 0)

@@ -35,6 +35,8 @@ static void take_loop(weir_loop *loop, weir_loop_stats *out)
     out->posts_waiting = atomic_load_explicit(&loop->posts.count, memory_order_relaxed);
     out->timers_fired = counters->timers_fired;
     out->timer_slip_max_ns = counters->timer_slip_max_ns;
+    if (loop->coroutines_stats != NULL)
+        loop->coroutines_stats(loop, out);
 }
 
 static void take_io(const struct io_stats *io, weir_loop_stats *out)

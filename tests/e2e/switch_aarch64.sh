@@ -24,7 +24,7 @@ run() { # run THING FLAG...
     if ! aarch64-linux-gnu-gcc -std=gnu17 -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter -Wno-type-limits -Werror \
         -fno-omit-frame-pointer "$@" -Itests/cross -Iinclude -Isrc -Itests \
         -o "$temporary/$thing" "tests/unit/co/test_$thing.c" src/co/{co,stack,switch_ucontext}.c \
-        src/co/switch_aarch64.S src/base/{alloc,assert,env}.c -lm -pthread; then
+        src/co/switch_aarch64.S src/base/{alloc,assert,clock,env,log}.c -lm -pthread; then
         echo "failed: $thing $* does not build"
         failed=$((failed + 1))
         return
