@@ -35,7 +35,10 @@ struct weir_protocol;
 struct weir_dgram_service; /* <weir/datagram.h> */
 
 typedef struct weir_service {
-    const char *listen; /* URLs, separated by spaces: "tcp://[::]:80 unix:/run/x.sock" */
+    const char *listen; /* URLs, separated by spaces: "tcp://[::]:80 unix:/run/x.sock". "fd:3" and
+                         * "systemd:NAME" are listening sockets that this process was started with
+                         * (sd_listen_fds(3); all of that name, or all when there is none), taken
+                         * over and closed at the end; "https+systemd:web" speaks TLS there */
     void *user;         /* first value of weir_conn_user */
     uint32_t conn_size; /* zeroed bytes for each connection, given to every handler; ≤ 64 KiB */
 
@@ -115,6 +118,8 @@ typedef struct weir_run_options {
     void (*on_started)(void *user); /* all addresses are open; on the first loop (processes: on
                                      * each worker's) */
     void *user;
+    bool notify; /* tell the service manager (NOTIFY_SOCKET, sd_notify(3)) when all addresses are
+                  * served, and when the end begins */
     bool one_listener; /* threads, processes: one listening socket of an address for all loops, in
                         * place of one each (SO_REUSEPORT) */
 

@@ -1,16 +1,20 @@
 /* Listening from a program's own loop: weir_listen, and what URLs of a service stand for. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "net/address.h"
+#include "net/inherit.h"
 #include "net/listener.h"
 
-static int one_address(const char *url, int (*fn)(const weir_address *address, void *arg),
-                       void *arg)
+static int one_address(const char *url, listen_fn *fn, void *arg)
 {
     weir_address parsed, expanded[2];
     struct weir_address_error error;
+    if (inherit_is(url))
+        return inherit_addresses(url, fn, arg);
     int result = weir_address_parse(url, &parsed, &error);
     if (result < 0) {
         char text[512];
@@ -22,7 +26,7 @@ static int one_address(const char *url, int (*fn)(const weir_address *address, v
     unsigned count = weir_address_expand(&parsed, expanded, 2);
     int opened = 0;
     for (unsigned i = 0; i < count; i++) {
-        result = fn(&expanded[i], arg);
+        result = fn(&expanded[i], -1, arg);
         if (result < 0 && !(count == 2 && (opened != 0 || i == 0) && result == -EADDRNOTAVAIL))
             return result;
         opened += result >= 0;
@@ -30,7 +34,7 @@ static int one_address(const char *url, int (*fn)(const weir_address *address, v
     return opened != 0 ? opened : result;
 }
 
-int listen_addresses(const char *urls, int (*fn)(const weir_address *address, void *arg), void *arg)
+int listen_addresses(const char *urls, listen_fn *fn, void *arg)
 {
     enum { URL_MAX = 1024 };
     char url[URL_MAX];
@@ -52,6 +56,17 @@ int listen_addresses(const char *urls, int (*fn)(const weir_address *address, vo
     if (count == 0)
         weir__log(WEIR_LOG_ERROR, WEIR_EADDRESS, 0, "a service has no address to listen on");
     return count != 0 ? count : WEIR_EADDRESS;
+}
+
+int listen_inherited(int fd, const weir_socket_options *options, struct weir__socket_error *error)
+{
+    static const weir_socket_options none;
+    if (memcmp(options, &none, sizeof none) == 0)
+        return 0;
+    int result = weir__socket_apply(fd, options, error);
+    if (result < 0)
+        weir__log(WEIR_LOG_ERROR, result, 0, "an inherited socket: %s", error->text);
+    return result;
 }
 
 struct opening {
@@ -86,17 +101,35 @@ int listen_secure_check(const weir_address *address, const weir_service *service
     return WEIR_EINVALID;
 }
 
-static int open_one(const weir_address *address, void *arg)
+/* A descriptor that was handed over is ours now, and closed if it cannot be used. */
+static int inherited_prepare(const struct opening *opening, const weir_address *address, int fd)
+{
+    struct weir__socket_error error;
+    int result = listen_inherited(fd, &opening->service->config.socket, &error);
+    int flags = fcntl(fd, F_GETFL);
+    bool blocks = !opening->net->loop->io->hot_block;
+    if (result == 0 && fcntl(fd, F_SETFL, blocks ? flags & ~O_NONBLOCK : flags | O_NONBLOCK) != 0)
+        result = -errno;
+    return result;
+}
+
+static int open_one(const weir_address *address, int fd, void *arg)
 {
     struct opening *opening = arg;
     int error = listen_streams_only(address, "for datagrams there is weir_dgram_open");
     if (error == 0)
         error = listen_secure_check(address, &opening->service->config);
-    if (error < 0)
+    if (error == 0 && fd >= 0)
+        error = inherited_prepare(opening, address, fd);
+    struct listener *l = NULL;
+    if (error == 0)
+        l = listener_new(opening->net, opening->service, address, fd, &error);
+    if (l == NULL) {
+        if (fd >= 0)
+            close(fd);
         return error;
-    struct listener *l = listener_new(opening->net, opening->service, address, -1, &error);
-    if (l == NULL)
-        return error;
+    }
+    l->inherited = fd >= 0;
     l->next = opening->first;
     opening->first = l->slot + 1;
     if (opening->opened != NULL)

@@ -270,6 +270,13 @@ static void accept_failed(weir_loop *loop, struct listener *l, int error)
     listener_wait(loop, l, scarce(error) ? LIMIT_ACCEPT_BACKOFF_MS : 10 * LIMIT_ACCEPT_BACKOFF_MS);
 }
 
+/* Whoever waits in its queue is another process's to serve: the socket lives on there, and must not
+ * be shut. */
+static bool others_go_on(const weir_loop *loop, const struct listener *l)
+{
+    return loop->net->leaving || l->inherited;
+}
+
 static void listener_free(weir_loop *loop, struct listener *l)
 {
     struct service *service = l->service;
@@ -364,7 +371,7 @@ static void accepted(weir_loop *loop, struct listener *l, int fd, bool direct)
 
 static void listener_end(weir_loop *loop, struct listener *l)
 {
-    if (!loop->net->leaving)
+    if (!others_go_on(loop, l))
         queue_drain(loop, l);
     listener_free(loop, l);
 }
@@ -396,7 +403,7 @@ static void listener_close(weir_loop *loop, struct listener *l)
     l->closing = true;
     if (l->armed) {
         listener_cancel(loop, l);
-    } else if (loop->net->stopping || loop->net->leaving || !l->started) {
+    } else if (loop->net->stopping || others_go_on(loop, l) || !l->started) {
         listener_free(loop, l);
     } else { /* who waits in the queue is served, but not within a verb (K3) */
         wheel_cancel(&loop->wheel, &l->timer);
@@ -459,7 +466,7 @@ void listener_stop(weir_loop *loop, struct listener *l)
     l->stopping = true;
     if (l->service->consumer->unlisten != NULL)
         l->service->consumer->unlisten(loop, l->service);
-    bool refused = !loop->net->stopping && !loop->net->leaving &&
+    bool refused = !loop->net->stopping && !others_go_on(loop, l) &&
                    weir__socket_refuse(l->fd.fd, &l->address) == 0;
     if (!refused || !loop->net->draining) {
         listener_close(loop, l);

@@ -17,6 +17,7 @@ struct listener {
     bool apply_options; /* accepted sockets do not inherit them */
     bool owns_file;
     bool secure;    /* its address is one of TLS */
+    bool inherited; /* its socket is whose process has started this one */
     bool shared;    /* other loops or processes listen on the same socket */
     bool closing;   /* stopping is asked for; then, when handshakes had their time, this follows */
     int32_t tokens; /* of the accept rate */
@@ -47,10 +48,14 @@ void listeners_each(struct net *net, void (*fn)(weir_loop *loop, struct listener
 int listeners_open(struct net *net, struct service *service, uint32_t *first,
                    void (*opened)(struct listener *l, void *arg), void *arg);
 
-/* Splits "tcp://a:1 unix:/b" at spaces and expands each; calls fn for each address. Logs what is
- * wrong with cause and fix. Returns the number of addresses or a negative error. */
-int listen_addresses(const char *urls, int (*fn)(const weir_address *address, void *arg),
-                     void *arg);
+/* Splits "tcp://a:1 unix:/b systemd:web" at spaces and expands each; calls fn for each address,
+ * with the descriptor of one that was inherited, which is fn's then, or -1. Logs what is wrong with
+ * cause and fix. Returns the number of addresses or a negative error. */
+typedef int listen_fn(const weir_address *address, int fd, void *arg);
+int listen_addresses(const char *urls, listen_fn *fn, void *arg);
+/* Sets the service's socket options on an inherited listener, if there are any. 0, or an error that
+ * was logged. */
+int listen_inherited(int fd, const weir_socket_options *options, struct weir__socket_error *error);
 
 /* 0 for an address that the service can listen on as regards TLS; else it is logged. */
 int listen_secure_check(const weir_address *address, const weir_service *service);

@@ -118,6 +118,7 @@ static void stops_look(struct master *m)
     if (m->stops == 0) {
         m->phase = MASTER_ENDING;
         atomic_store(&run->shared->ending, true);
+        run_tell_manager(run, "STOPPING=1");
         if (stops == 1)
             crew_start_missing(m);
         if (m->result == -EOWNERDEAD)
@@ -231,6 +232,7 @@ static void round_make(struct master *m)
         serving_begin(m);
     if (m->phase == MASTER_SERVING && !m->told_serving && crew_all_in(m, SEAT_SERVING)) {
         m->told_serving = true;
+        run_tell_manager(m->run, "READY=1");
         if (m->run->options.on_serving != NULL)
             m->run->options.on_serving(m->run->options.user);
     }

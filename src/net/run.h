@@ -24,7 +24,8 @@ enum {
 
 struct run_socket { /* one address; a descriptor for each listening loop */
     unsigned service;
-    bool shared; /* the descriptors are of one socket */
+    bool shared;    /* the descriptors are of one socket */
+    bool inherited; /* which somebody else has opened */
     weir_address address;
     struct weir__socket_file file;
     int fds[RUN_LOOPS_MAX];
@@ -91,8 +92,9 @@ void run_signals_hear(struct run *run); /* those held back come now */
 void run_sockets_close(struct run *run, bool unlinks);
 /* A loop's whole life on its thread; argument struct run_loop. */
 void *run_loop_main(void *run_loop);
-void run_drain(struct run *run); /* first stop */
-void run_abort(struct run *run); /* second stop */
+void run_tell_manager(const struct run *run, const char *what); /* if it is to be told */
+void run_drain(struct run *run);                                /* first stop */
+void run_abort(struct run *run);                                /* second stop */
 
 /* master.c: serves by workers until told to stop. In a child that a worker's handler forked it
  * returns -EOWNERDEAD, and in a worker never. */

@@ -3,9 +3,12 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "net/datagram.h"
+#include "net/inherit.h"
 #include "net/run.h"
 
 enum { DRAIN_CHECK_MS = 20 };
@@ -107,8 +110,18 @@ static void abort_now(weir_task *task, void *arg)
     weir_loop_stop(((struct run_loop *)arg)->loop);
 }
 
+void run_tell_manager(const struct run *run, const char *what)
+{
+    char lines[64];
+    snprintf(lines, sizeof lines, "%s\nMAINPID=%d", what, (int)getpid());
+    if (run->options.notify)
+        inherit_notify(lines);
+}
+
 void run_drain(struct run *run)
 {
+    if (run->seat == NULL)
+        run_tell_manager(run, "STOPPING=1");
     if (run->options.shape == WEIR_SHAPE_ACCEPTOR)
         loop_post(run->loops[0].loop, &run->loops[0].drain_task, drain_begin, &run->loops[0], true);
     else
@@ -177,6 +190,7 @@ static int listeners_make(struct run_loop *rl, struct net *net)
         if (l == NULL)
             return result;
         socket->fds[rl->place] = -1; /* the listener's from now on */
+        l->inherited = socket->inherited;
         l->shared = socket->shared && run->listening_loops > 1;
         if (run->options.shape == WEIR_SHAPE_ACCEPTOR) {
             l->hand = run_hand;
@@ -322,6 +336,8 @@ void *run_loop_main(void *arg)
             atomic_store(&run->first_id, rl->loop->id);
         listeners_each(rl->loop->net, start_each, NULL);
         dgrams_each(rl->loop->net, open_each, NULL);
+        if (rl->index == 0 && run->seat == NULL)
+            run_tell_manager(run, "READY=1");
         if (rl->index == 0 && run->options.on_started != NULL)
             run->options.on_started(run->options.user);
         loop_enter(former);

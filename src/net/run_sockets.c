@@ -104,31 +104,58 @@ static int open_datagrams(struct run *run, struct run_socket *socket)
     return result < 0 ? result : 0;
 }
 
-static int open_one(const weir_address *address, void *arg)
+/* One that somebody else has opened is shared by all loops. */
+static int open_inherited(struct run *run, struct run_socket *socket, int fd)
 {
-    struct opening *opening = arg;
-    struct run *run = opening->run;
-    if (run->socket_count == LIMIT_LISTENERS_MAX)
-        return WEIR_EFULL;
+    struct weir__socket_error error;
+    socket->shared = socket->inherited = true;
+    socket->fds[0] = fd;
+    int result = listen_inherited(fd, &run->services[socket->service].socket, &error);
+    for (unsigned i = 1; i < run->listening_loops && result == 0; i++) {
+        socket->fds[i] = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        if (socket->fds[i] < 0)
+            result = -errno;
+    }
+    return result;
+}
+
+static struct run_socket *socket_add(struct run *run)
+{
     struct run_socket *sockets =
         weir__realloc(run->sockets, (run->socket_count + 1) * sizeof *sockets);
     if (sockets == NULL)
-        return WEIR_ENOMEM;
+        return NULL;
     run->sockets = sockets;
     struct run_socket *socket = &sockets[run->socket_count];
-    socket->service = opening->service;
-    socket->shared = false;
-    socket->address = *address;
-    socket->file = (struct weir__socket_file){0};
+    memset(socket, 0, sizeof *socket);
     for (unsigned i = 0; i < RUN_LOOPS_MAX; i++)
         socket->fds[i] = -1;
     run->socket_count++;
+    return socket;
+}
+
+static int open_one(const weir_address *address, int fd, void *arg)
+{
+    struct opening *opening = arg;
+    struct run *run = opening->run;
+    int result = run->socket_count < LIMIT_LISTENERS_MAX ? 0 : WEIR_EFULL;
+    struct run_socket *socket = result == 0 ? socket_add(run) : NULL;
+    if (socket == NULL) {
+        if (fd >= 0)
+            close(fd);
+        return result < 0 ? result : WEIR_ENOMEM;
+    }
+    socket->service = opening->service;
+    socket->address = *address;
+    socket->fds[0] = fd; /* closed with the others, whatever comes of it */
     if (address_is_datagram(address))
         return open_datagrams(run, socket);
-    int result = listen_streams_only(address, "a service takes streams, or datagrams");
+    result = listen_streams_only(address, "a service takes streams, or datagrams");
     if (result == 0)
         result = listen_secure_check(address, &run->services[opening->service]);
-    return result < 0 ? result : open_all(run, socket);
+    if (result < 0)
+        return result;
+    return fd >= 0 ? open_inherited(run, socket, fd) : open_all(run, socket);
 }
 
 int run_sockets_open_late(struct run *run, const weir_service *services, size_t service_size)

@@ -33,7 +33,8 @@ const struct option serve_options[] = {
      AT(listen),
      .help = "listen on this address; may be repeated. Default http://127.0.0.1:8080. "
              "http://:80 is port 80 on every address, http://[::1]:0 a free port, unix:/run/x.sock "
-             "a unix socket, https://:443 speaks TLS"},
+             "a unix socket, https://:443 speaks TLS; fd:3 and systemd:NAME are sockets that this "
+             "process was started with"},
     {.name = "backend",
      .kind = OPTION_NAME,
      .value_name = "NAME",

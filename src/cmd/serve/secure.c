@@ -28,8 +28,9 @@ static bool listens_securely(const struct serve *serve)
 {
     weir_address address;
     for (unsigned i = 0; i < serve->listen.count; i++)
-        if (weir_address_parse(serve->listen.items[i], &address, NULL) == 0 &&
-            address.scheme == WEIR_SCHEME_HTTPS)
+        if ((weir_address_parse(serve->listen.items[i], &address, NULL) == 0 &&
+             address.scheme == WEIR_SCHEME_HTTPS) ||
+            strncmp(serve->listen.items[i], "https+", 6) == 0)
             return true;
     return false;
 }

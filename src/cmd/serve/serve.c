@@ -75,12 +75,22 @@ static int url_bad(const char *url, const struct weir_address_error *error)
     return EX_USAGE;
 }
 
+/* A socket that this process was started with: "fd:3", "systemd:web", "https+systemd:web". */
+static bool is_inherited(const char *url)
+{
+    const char *plus = strchr(url, '+'), *colon = strchr(url, ':');
+    const char *rest = plus != NULL && colon != NULL && plus < colon ? plus + 1 : url;
+    return strncmp(rest, "fd:", 3) == 0 || strncmp(rest, "systemd:", 8) == 0;
+}
+
 static int url_check(const char *url)
 {
     weir_address address;
     struct weir_address_error error;
     if (strchr(url, ' ') != NULL)
         return say(EX_USAGE, "cannot listen on \"%s\": one address for each --listen", url);
+    if (is_inherited(url))
+        return EX_OK; /* the library looks at the socket behind it */
     if (weir_address_parse(url, &address, &error) < 0)
         return url_bad(url, &error);
     if (address.transport == WEIR_TRANSPORT_UDP || address.scheme == WEIR_SCHEME_TLS)
@@ -102,7 +112,7 @@ static int urls_join(struct serve *serve)
         int code = url_check(serve->listen.items[i]);
         if (code != EX_OK)
             return code;
-        size += strlen(serve->listen.items[i]) + 1;
+        size += strlen(serve->listen.items[i]) + strlen(" http+");
     }
     serve->urls = calloc(1, size);
     serve->plain_urls = calloc(1, size);
@@ -111,7 +121,9 @@ static int urls_join(struct serve *serve)
     for (unsigned i = 0; i < serve->listen.count; i++) {
         const char *url = serve->listen.items[i];
         char *into = serve->redirect && secure_is_plain(url) ? serve->plain_urls : serve->urls;
-        strcat(strcat(into, into[0] != '\0' ? " " : ""), url);
+        strcat(into, into[0] != '\0' ? " " : "");
+        strcat(into, is_inherited(url) && strchr(url, '+') == NULL ? "http+" : "");
+        strcat(into, url);
     }
     return EX_OK;
 }
@@ -327,6 +339,7 @@ static int serve_start(struct serve *serve)
                             .drain_ms = serve->drain_ms,
                             .on_started = on_started,
                             .one_listener = serve->one_listener,
+                            .notify = true,
                             .user = serve};
     unsigned count = 1;
     weir_http_service(serve->app, serve->urls, &serve->service);
