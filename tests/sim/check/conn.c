@@ -352,7 +352,8 @@ static void on_drain(weir_conn conn, void *session)
     check_that(cc->stats.unsent_bytes <= mark / 2, "K6.drain_half",
                "%s: on_drain at half of the soft mark of %u; at %llu", check_name(cc), mark,
                (unsigned long long)cc->stats.unsent_bytes);
-    cc->drain_owed = cc->drain_may = false;
+    cc->drain_owed = false;
+    cc->drain_may = cc->mailed; /* which may be queued without our having been told yet */
     if (cc->side->drain != NULL)
         cc->side->drain(cc);
     leave(cc);
