@@ -95,7 +95,7 @@ def values_are_checked():
             (["--max-body", "1MB"], r"write MiB for 1024s"),
             (["--max-body", "-1"], r'--max-body: "-1"'),
             (["--memory", "1K"], r"--memory must be at least 1MiB"),
-            (["--shape", "thread"], r"--shape: \"thread\" is none of single, threads, acceptor; did"),
+            (["--shape", "thread"], r"--shape: \"thread\" is none of single, threads, acceptor, processes; did"),
             (["--backend", "iouring"], r"--backend: \"iouring\" is none of auto, uring, epoll"),
             (["--backend="], r"is none of auto"),
             (["--access-format", "xml"], r"none of common, combined, json"),
