@@ -23,6 +23,7 @@
 #include <weir/conn.h>
 #include <weir/export.h>
 #include <weir/filter.h>
+#include <weir/stats.h>
 
 typedef struct weir_tls weir_tls;
 
@@ -72,6 +73,10 @@ typedef struct weir_tls_server_options {
      * have no access to the file. They are the file's as long as it says so: whoever writes it
      * renews them. NULL: keys of this weir_tls alone, renewed each hour. */
     const char *ticket_key_file;
+    /* Handshakes that begin in a second, on all loops together; 0: no limit. More of them wait, for
+     * 3 s at most and within .first_byte_ms, while established connections go on; one whose place
+     * would be later is reset (WEIR_EREFUSED) and counted. Up to 1 000 000. */
+    uint32_t handshake_rate;
 } weir_tls_server_options;
 
 typedef struct weir_tls_client_options {
@@ -93,6 +98,24 @@ typedef struct weir_tls_client_options {
      * for all loops. */
     bool no_sessions;
 } weir_tls_client_options;
+
+/* What a weir_tls counts: as in <weir/stats.h>. */
+#define WEIR_TLS_STATS(XX)                                                                  \
+    XX(begun, "weir_tls_handshakes_begun_total", "handshakes", COUNTER, "begun")            \
+    XX(done, "weir_tls_handshakes_total", "handshakes", COUNTER, "that succeeded")          \
+    XX(resumed, "weir_tls_resumed_total", "handshakes", COUNTER,                            \
+       "of these: going on with an earlier session")                                        \
+    XX(failed, "weir_tls_handshakes_failed_total", "handshakes", COUNTER, "that failed")    \
+    XX(waited, "weir_tls_handshakes_waited_total", "handshakes", COUNTER,                   \
+       "that had to wait, to keep the handshake rate")                                      \
+    XX(waiting, "weir_tls_handshakes_waiting", "handshakes", GAUGE, "waiting for that now") \
+    XX(refused, "weir_tls_handshakes_refused_total", "handshakes", COUNTER,                 \
+       "refused, for they would have had to wait for too long")
+#define WEIR_TLS_STATS_FIELD(field, metric, unit, kind, what) uint64_t field;
+typedef struct weir_tls_stats {
+    WEIR_TLS_STATS(WEIR_TLS_STATS_FIELD)
+} weir_tls_stats;
+#undef WEIR_TLS_STATS_FIELD
 
 WEIR_BEGIN
 
@@ -124,6 +147,15 @@ WEIR_API void weir_tls_free(weir_tls *tls);
 
 /* For weir_service.tls; lives as long as `tls`. Any thread. */
 WEIR_API const weir_layer *weir_tls_layer(weir_tls *tls);
+
+WEIR_API int weir__tls_stats_get(weir_tls *tls, weir_tls_stats *out, size_t size);
+/* What has been counted since `tls` was made, on all loops. 0 or WEIR_EINVALID. Any thread. */
+static inline int weir_tls_stats_get(weir_tls *tls, weir_tls_stats *out)
+{
+    return weir__tls_stats_get(tls, out, sizeof *out);
+}
+/* The rows of WEIR_TLS_STATS; *count of them. Any thread. */
+WEIR_API const weir_stat *weir_tls_stats_table(unsigned *count);
 
 /* What a handshake has settled. Texts live as long as the connection. */
 typedef struct weir_tls_info {

@@ -112,6 +112,9 @@ bool tls_config_server(struct tls_config *out, const weir_tls_server_options *op
     if (asks != (options->peer_ca_file != NULL))
         return wrong(".peer_certs and .peer_ca_file are of no use without each other");
     out->peer_certs = options->peer_certs;
+    out->handshake_rate = options->handshake_rate;
+    if (out->handshake_rate > TLS_RATE_MAX)
+        return wrong("more than a million .handshake_rate");
     return copy_certs(out, options->certs, options->cert_count) &&
            copy_text(&out->ca_file, options->peer_ca_file) &&
            copy_text(&out->ticket_key_file, options->ticket_key_file) &&

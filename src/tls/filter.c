@@ -37,6 +37,8 @@ static void broken(struct tls_state *s, const char *cause)
     bool looks = !s->ready && (SSL_get_verify_mode(s->ssl) & SSL_VERIFY_PEER) != 0;
     long verified = looks ? SSL_get_verify_result(s->ssl) : X509_V_OK;
     s->failed = true;
+    if (!s->ready)
+        tls_count(s, TLS_COUNT_FAILED);
     if (s->down_error < 0) {
         weir_filter_fail(s->at, s->down_error);
         return;
@@ -64,6 +66,9 @@ static bool shake(struct tls_state *s)
     if (result == 1) {
         s->ready = true;
         s->handshake_ns = weir__time_ns() - s->handshake_ns;
+        tls_count(s, TLS_COUNT_DONE);
+        if (SSL_session_reused(s->ssl) == 1)
+            tls_count(s, TLS_COUNT_RESUMED);
         if (s->client)
             tls_session_settled(s);
         weir_filter_ready(s->at);
@@ -152,6 +157,8 @@ static int tls_open(weir_filter_at *at, void *state, void *config, bool client)
         return 0;
     }
     SSL_set_connect_state(s->ssl);
+    s->admitted = true;
+    tls_count(s, TLS_COUNT_BEGUN);
     int result = tls_expect(s->ssl, at, s->loaded->config);
     if (result == 0) {
         tls_session_offer(s);
@@ -160,18 +167,22 @@ static int tls_open(weir_filter_at *at, void *state, void *config, bool client)
     return result;
 }
 
-static int tls_input(weir_filter_at *at, void *state, weir_view data)
+void tls_take(struct tls_state *s, const uint8_t *bytes, uint32_t size)
 {
-    struct tls_state *s = state;
-    if (s->failed || s->peer_ended)
-        return 0;
-    s->input = data.data;
-    s->input_size = data.size;
+    s->input = bytes;
+    s->input_size = size;
     if (s->ready || (shake(s) && s->ready))
         read_all(s);
     s->input = NULL;
     s->input_size = 0;
     write_again(s);
+}
+
+static int tls_input(weir_filter_at *at, void *state, weir_view data)
+{
+    struct tls_state *s = state;
+    if (!s->failed && !s->peer_ended && (s->admitted || tls_rate_admits(s, data)))
+        tls_take(s, data.data, data.size);
     return 0;
 }
 
@@ -184,6 +195,7 @@ static int tls_input_end(weir_filter_at *at, void *state)
     s->peer_ended = true;
     if (s->ready)
         return WEIR_ECUT;
+    tls_count(s, TLS_COUNT_FAILED);
     failure_told(s, WEIR_ETLS, "the peer left in the middle of it");
     return WEIR_ETLS;
 }
@@ -241,6 +253,7 @@ static void tls_close(weir_filter_at *at, void *state)
 {
     struct tls_state *s = state;
     tls_session_close(s);
+    tls_rate_leave(s);
     SSL_free(s->ssl);
     tls_unref(s->loaded);
     s->ssl = NULL;

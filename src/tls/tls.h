@@ -18,6 +18,7 @@ enum {
     TLS_CERTS_MAX = 1024,
     TLS_ALPN_MAX = 255, /* bytes of a protocol's name */
     TLS_TICKET_FILE_KEYS = 16,
+    TLS_RATE_MAX = 1000000,
     TLS_TEXT = 512,
     TLS_HOST_MAX = 256,
     TLS_PIN = 32, /* bytes: SHA-256 */
@@ -39,6 +40,7 @@ struct tls_config {
     unsigned pin_count;
     int version_min, version_max; /* version_max 0: none */
     uint32_t handshake_max_bytes;
+    uint32_t handshake_rate; /* 0: no limit */
 };
 /* config.c. False: out of memory, or an option is wrong; logged. `out` is zeroed before. */
 bool tls_config_server(struct tls_config *out, const weir_tls_server_options *options);
@@ -107,6 +109,18 @@ struct tls_tickets {
     unsigned file_count;
 };
 
+/* In the order of weir_tls_stats. */
+enum tls_count {
+    TLS_COUNT_BEGUN,
+    TLS_COUNT_DONE,
+    TLS_COUNT_RESUMED,
+    TLS_COUNT_FAILED,
+    TLS_COUNT_WAITED,
+    TLS_COUNT_WAITING,
+    TLS_COUNT_REFUSED,
+    TLS_COUNTS
+};
+
 struct weir_tls {
     weir_layer layer;
     struct tls_config config;
@@ -114,6 +128,10 @@ struct weir_tls {
     struct tls_loaded *current;
     struct tls_tickets tickets;
     _Atomic weir_time failure_told; /* a client's failures are logged once a second */
+    _Atomic weir_time refusal_told; /* and so are refusals */
+    /* When the next handshake has its place, with .handshake_rate. */
+    _Atomic weir_time handshake_next;
+    _Atomic uint64_t counts[TLS_COUNTS];
 };
 
 struct tls_state;
@@ -211,6 +229,15 @@ const char *tls_error_text(char out[static TLS_TEXT]);
 
 /* filter.c */
 extern const weir_filter tls_filter;
+/* Gives OpenSSL what came. */
+void tls_take(struct tls_state *s, const uint8_t *bytes, uint32_t size);
+
+/* rate.c: whether a server's handshake may begin with these bytes; false: it waits for its place,
+ * with them, or has been refused. */
+bool tls_rate_admits(struct tls_state *s, weir_view data);
+/* The connection goes: so does its place. */
+void tls_rate_leave(struct tls_state *s);
+void tls_count(struct tls_state *s, enum tls_count which);
 /* bio.c: a BIO that reads from the input at hand and writes to the layer below. NULL: no memory. */
 struct tls_state;
 BIO *tls_bio_new(struct tls_state *state);
@@ -242,6 +269,8 @@ struct tls_state {
     bool client, ready, failed, peer_ended, too_big, too_many;
     bool output_waits, end_waits; /* for the rest of a message behind the handshake */
     bool session_offered;
+    bool admitted;                                  /* its handshake may go on */
+    struct tls_wait *wait;                          /* for that; NULL: it does not */
     uint8_t tickets;                                /* that were kept */
     char *session_key;                              /* a client's; NULL: nothing is kept */
     weir_time session_began, session_offered_began; /* the whole handshake */

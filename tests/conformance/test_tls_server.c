@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "conformance/tls_client.h"
+#include "tls/tls.h"
 
 static struct world *w;
 static struct side *s;
@@ -407,6 +408,162 @@ static void tls_tickets_and_what_is_no_key(void **state)
     weir_tls_free(tls);
 }
 
+/* --- the rate of handshakes --------------------------------------------------------------------*/
+
+static weir_tls *limited(uint32_t rate)
+{
+    certs_usual();
+    weir_tls_cert cert = cert_files("server");
+    weir_tls *tls = weir_tls_server_new(
+        &(weir_tls_server_options){.certs = &cert, .cert_count = 1, .handshake_rate = rate});
+    assert_non_null(tls);
+    return tls;
+}
+
+static weir_tls_stats counted(weir_tls *tls)
+{
+    weir_tls_stats stats;
+    assert_int_equal(weir_tls_stats_get(tls, &stats), 0);
+    return stats;
+}
+
+/* Those beyond it wait, one that is established goes on meanwhile; all of them begin in the end,
+ * and never more than the rate has places for. */
+static void tls_handshakes_wait_for_their_place(void **state)
+{
+    enum { RATE = 8, CLIENTS = 8 };
+    for (int i = 0; i < 2; i++) {
+        weir_tls *tls = limited(RATE);
+        struct client *clients[CLIENTS];
+        w = world_open(NULL);
+        serve(tls);
+        struct client *before = client_new(s, versions[i]);
+        uint64_t began = now_ns();
+        before->to_send = 100;
+        CLIENT_UNTIL(before, before->received == 100);
+        for (int n = 0; n < CLIENTS; n++) {
+            clients[n] = client_new(s, versions[i]);
+            client_move(clients[n]);
+        }
+        unsigned shaken = 0, echoes = 0;
+        bool waited = false;
+        while (shaken < CLIENTS && now_ns() < began + 60000000000ull) {
+            weir_tls_stats stats = counted(tls);
+            uint64_t places = 2 + (now_ns() - began) * RATE / 1000000000;
+            assert_true(stats.begun <= places && stats.done <= stats.begun);
+            waited |= stats.waiting != 0;
+            if (before->received == before->to_send) {
+                echoes += stats.waiting != 0;
+                before->to_send += 100;
+            }
+            client_move(before);
+            shaken = 0;
+            for (int n = 0; n < CLIENTS; n++) {
+                client_move(clients[n]);
+                shaken += clients[n]->shaken;
+            }
+            world_turn_ms(w, 1);
+        }
+        assert_int_equal(shaken, CLIENTS);
+        assert_true(waited && echoes > 0);
+        weir_tls_stats stats = counted(tls);
+        assert_true(stats.waited >= 1 && stats.waited <= CLIENTS);
+        assert_true(stats.refused == 0 && stats.failed == 0 && stats.waiting == 0);
+        for (int n = 0; n < CLIENTS; n++) {
+            peer_close(clients[n]->peer);
+            client_free(clients[n]);
+        }
+        leave(before);
+        world_end(w);
+        weir_tls_free(tls);
+    }
+}
+
+/* Who would have to wait for more than three seconds is reset; who leaves gives its place away. */
+static void tls_handshakes_are_refused(void **state)
+{
+    enum { CLIENTS = 12 };
+    weir_tls *tls = limited(1);
+    struct client *clients[CLIENTS];
+    begin(tls);
+    for (int n = 0; n < CLIENTS; n++) {
+        clients[n] = client_new(s, 0);
+        client_move(clients[n]);
+    }
+    weir_tls_stats stats;
+    do {
+        world_turn_ms(w, 1);
+        stats = counted(tls);
+    } while (stats.begun + stats.waiting + stats.refused < CLIENTS);
+    assert_true(stats.refused >= 1 && stats.waited >= 1 && stats.waiting <= 4);
+    UNTIL(w, s->closed == stats.refused);
+    unsigned refused = 0;
+    for (unsigned n = 0; n < s->count; n++)
+        refused += s->recs[n]->closes == 1 && s->recs[n]->end.error == WEIR_EREFUSED;
+    assert_int_equal(refused, stats.refused);
+    assert_in_range(log_count("were refused so far"), 1, refused);
+    for (int n = 0; n < CLIENTS; n++) {
+        peer_close(clients[n]->peer);
+        client_free(clients[n]);
+    }
+    UNTIL(w, s->closed == CLIENTS);
+    stats = counted(tls);
+    assert_int_equal(stats.waiting, 0);
+    /* All places that were waited for are free again: this one has its own within the second. */
+    unsigned begun = (unsigned)stats.begun;
+    struct client *c = client_new(s, 0);
+    CLIENT_UNTIL(c, c->shaken);
+    stats = counted(tls);
+    assert_true(stats.begun == begun + 1 && stats.refused == refused);
+    leave(c);
+    world_end(w);
+    weir_tls_free(tls);
+}
+
+/* A handshake that waits is within its deadline and its limit, and its end is seen. */
+static void tls_handshakes_that_end_while_they_wait(void **state)
+{
+    static uint8_t much[70000] = {0x16, 3, 1, 0x40, 0};
+    for (int how = 0; how < 4; how++) {
+        weir_tls *tls = limited(1);
+        w = world_open(NULL);
+        s = server_new(w, tls);
+        s->service.first_byte_ms = how == 0 ? 200 : 20000;
+        s->service.linger_ms = 50;
+        side_listen(s, "tls://127.0.0.1:0");
+        struct client *one = client_new(s, 0);
+        CLIENT_UNTIL(one, s->opened == 1);
+        struct peer *p = peer_start(s);
+        peer_say(p, much, 5); /* which, if it began, would have to wait for more */
+        while (counted(tls).waiting == 0) {
+            atomic_store(&tls->handshake_next, now_ns() + 2 * WEIR_S);
+            world_turn_ms(w, 1);
+        }
+        if (how == 1)
+            peer_close(p);
+        if (how == 2)
+            peer_reset(p);
+        if (how == 3)
+            for (size_t at = 0; at < sizeof much && s->closed == 0; at += 10000) {
+                peer_say(p, much, 10000);
+                world_run_ms(w, 2);
+            }
+        UNTIL(w, s->closed == 1);
+        const weir_end *end = &s->recs[1]->end;
+        assert_int_equal(counted(tls).waiting, 0);
+        assert_int_equal(end->why, how == 0   ? WEIR_WHY_DEADLINE
+                                   : how == 1 ? WEIR_WHY_ERROR
+                                   : how == 2 ? WEIR_WHY_PEER_RESET
+                                              : WEIR_WHY_LIMIT);
+        if (how == 3)
+            assert_int_equal(end->error, WEIR_ETOOBIG);
+        leave(one);
+        world_end(w);
+        weir_tls_free(tls);
+    }
+}
+
 K_MAIN(T(tls_answers_are_stapled), T(tls_answers_and_names), T(tls_answers_end_and_are_renewed),
        T(tls_tickets_are_shared), T(tls_tickets_and_keys_that_differ),
-       T(tls_tickets_and_what_is_no_key))
+       T(tls_tickets_and_what_is_no_key), T(tls_handshakes_wait_for_their_place),
+       T(tls_handshakes_are_refused), T(tls_handshakes_that_end_while_they_wait))

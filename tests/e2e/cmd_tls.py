@@ -422,6 +422,26 @@ def sessions_go_on_at_another_server():
 
 
 @test
+def handshakes_have_a_rate():
+    server = served("--tls", "--handshake-rate", "1", folder(index_html=b"hello"))
+    before = connected(server)
+    crowd = [server.connect() for _ in range(12)]
+    hello = b"\x16\x03\x01\x00\x05\x01\x00\x40\x00\x03"  # the first part of one
+    for client in crowd:
+        client.sendall(hello)
+    wait_until(lambda: "were refused so far" in server.text(), what="a word of those refused")
+    before.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    got = b""
+    while part := before.recv(1 << 16):
+        got += part
+    assert got.endswith(b"hello")
+    for client in crowd:
+        client.close()
+    assert curl(server) == b"hello"
+    server.stop()
+
+
+@test
 def what_cannot_be():
     pem, key = os.path.join(STATE, "localhost.pem"), os.path.join(STATE, "localhost.key")
     other = os.path.join(STATE, "ca.key")

@@ -21,7 +21,7 @@ struct serve {
     const char *backend, *features, *access_log, *ctl, *client_ca, *ticket_keys;
     const char *user, *group; /* of the workers */
     int shape, spread, access_format, overload, tls_min;
-    uint32_t workers, loops, max_conns, accept_rate, verbose, hsts_days;
+    uint32_t workers, loops, max_conns, accept_rate, handshake_rate, verbose, hsts_days;
     uint32_t idle_ms, header_ms, body_ms, write_ms, drain_ms;
     uint64_t max_body, memory;
     bool pin, listing, hidden, symlinks, no_precompressed, quiet, tls, redirect, one_listener;
