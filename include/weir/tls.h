@@ -75,7 +75,7 @@ typedef struct weir_tls_server_options {
     const char *ticket_key_file;
     /* Handshakes that begin in a second, on all loops together; 0: no limit. More of them wait, for
      * 3 s at most and within .first_byte_ms, while established connections go on; one whose place
-     * would be later is reset (WEIR_EREFUSED) and counted. Up to 1 000 000. */
+     * would be later is reset (WEIR_EREFUSED, refused by a limit) and counted. Up to 1 000 000. */
     uint32_t handshake_rate;
 } weir_tls_server_options;
 

@@ -37,6 +37,8 @@ void memory_end(struct memory *memory); /* everything was given back */
 void *memory_take(struct memory *memory, size_t size, bool forced, size_t *room);
 /* `room`: as memory_take gave it. */
 void memory_give(struct memory *memory, void *chunk, size_t room);
+/* Counts bytes that somebody else has taken, `more` instead of `less`. */
+void memory_charge(struct memory *memory, size_t less, size_t more);
 /* Returns to the system half of what was not needed since the last call; call it now and then.
  * Returns true while there is something left to trim. */
 bool memory_trim(struct memory *memory);

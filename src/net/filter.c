@@ -21,6 +21,7 @@ struct level {
     void *config;
     void *state;
     struct output above; /* for this filter's output */
+    uint32_t charged;    /* bytes, to the loop's memory */
     bool opened, ready;
     bool above_ended; /* the layer above finished its direction */
     bool told_end;    /* and the filter knows */
@@ -350,6 +351,7 @@ void filters_close(weir_loop *loop, struct conn *c)
             level->filter->close(&level->at, level->state);
         output_clear(loop, c, &level->above);
         output_end(loop, &level->above);
+        memory_charge(&loop->memory, level->charged, 0);
         weir__free(level->state);
     }
     c->busy->filters = NULL;
@@ -472,9 +474,21 @@ void weir_filter_wake(weir_filter_at *at)
     conn_dirty(at->loop, at->c);
 }
 
+void weir_filter_charge(weir_filter_at *at, uint32_t bytes)
+{
+    struct level *level = level_of(at);
+    memory_charge(&at->loop->memory, level->charged, bytes);
+    level->charged = bytes;
+}
+
+static enum weir_why why_of(int error)
+{
+    return error == WEIR_ETOOBIG || error == WEIR_EREFUSED ? WEIR_WHY_LIMIT : WEIR_WHY_ERROR;
+}
+
 void weir_filter_fail(weir_filter_at *at, int error)
 {
-    conn_fail(at->loop, at->c, WEIR_WHY_ERROR, error);
+    conn_fail(at->loop, at->c, why_of(error), error);
 }
 
 void weir_filter_close(weir_filter_at *at, int error)
@@ -483,7 +497,7 @@ void weir_filter_close(weir_filter_at *at, int error)
     for (uint32_t i = at->index; i < stack->count; i++)
         stack->levels[i].dropped = true;
     conn_dirty(at->loop, at->c);
-    conn_close_why(at->loop, at->c, error == WEIR_ETOOBIG ? WEIR_WHY_LIMIT : WEIR_WHY_ERROR, error);
+    conn_close_why(at->loop, at->c, why_of(error), error);
 }
 
 int weir_filter_host(weir_filter_at *at, char *out, size_t size)

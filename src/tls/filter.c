@@ -129,6 +129,28 @@ static void write_again(struct tls_state *s)
     s->output_waits = s->end_waits = false;
 }
 
+/* False: out of memory. */
+static bool ssl_make(struct tls_state *s)
+{
+    ERR_clear_error();
+    s->ssl = SSL_new(s->loaded->contexts[0]);
+    BIO *bio = s->ssl != NULL ? tls_bio_new(s) : NULL;
+    if (bio == NULL) {
+        ERR_clear_error();
+        SSL_free(s->ssl);
+        s->ssl = NULL;
+        return false;
+    }
+    SSL_set_bio(s->ssl, bio, bio);
+    SSL_set_app_data(s->ssl, s);
+    if (s->client)
+        SSL_set_connect_state(s->ssl);
+    else
+        SSL_set_accept_state(s->ssl);
+    return true;
+}
+
+/* A server's SSL is made when something comes: those who only connect need none. */
 static int tls_open(weir_filter_at *at, void *state, void *config, bool client)
 {
     struct tls_state *s = state;
@@ -143,20 +165,10 @@ static int tls_open(weir_filter_at *at, void *state, void *config, bool client)
         return WEIR_EINVALID;
     }
     s->loaded = tls_current(s->tls);
-    ERR_clear_error();
-    s->ssl = SSL_new(s->loaded->contexts[0]);
-    BIO *bio = s->ssl != NULL ? tls_bio_new(s) : NULL;
-    if (bio == NULL) {
-        ERR_clear_error();
-        return WEIR_ENOMEM;
-    }
-    SSL_set_bio(s->ssl, bio, bio);
-    SSL_set_app_data(s->ssl, s);
-    if (!client) {
-        SSL_set_accept_state(s->ssl);
+    if (!client)
         return 0;
-    }
-    SSL_set_connect_state(s->ssl);
+    if (!ssl_make(s))
+        return WEIR_ENOMEM;
     s->admitted = true;
     tls_count(s, TLS_COUNT_BEGUN);
     int result = tls_expect(s->ssl, at, s->loaded->config);
@@ -164,11 +176,18 @@ static int tls_open(weir_filter_at *at, void *state, void *config, bool client)
         tls_session_offer(s);
         shake(s);
     }
+    tls_cost_tell(s);
     return result;
 }
 
 void tls_take(struct tls_state *s, const uint8_t *bytes, uint32_t size)
 {
+    const weir_conn conn = {weir_filter_conn(s->at)};
+    if (s->ssl == NULL && !ssl_make(s)) {
+        s->failed = true;
+        weir_filter_fail(s->at, WEIR_ENOMEM);
+        return;
+    }
     s->input = bytes;
     s->input_size = size;
     if (s->ready || (shake(s) && s->ready))
@@ -176,6 +195,8 @@ void tls_take(struct tls_state *s, const uint8_t *bytes, uint32_t size)
     s->input = NULL;
     s->input_size = 0;
     write_again(s);
+    if (weir_conn_alive(conn))
+        tls_cost_tell(s);
 }
 
 static int tls_input(weir_filter_at *at, void *state, weir_view data)

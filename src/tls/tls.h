@@ -232,6 +232,9 @@ extern const weir_filter tls_filter;
 /* Gives OpenSSL what came. */
 void tls_take(struct tls_state *s, const uint8_t *bytes, uint32_t size);
 
+/* cost.c: tells the loop what OpenSSL holds for the connection. */
+void tls_cost_tell(struct tls_state *s);
+
 /* rate.c: whether a server's handshake may begin with these bytes; false: it waits for its place,
  * with them, or has been refused. */
 bool tls_rate_admits(struct tls_state *s, weir_view data);
@@ -262,6 +265,7 @@ struct tls_state {
     const uint8_t *input; /* during a call of `input`: what OpenSSL has not taken yet */
     uint32_t input_size;
     uint32_t handshake_bytes;
+    uint32_t cost;        /* as told to the loop */
     int down_error;       /* the layer below did not take something */
     uint32_t burst_bytes; /* encrypted since the last rest */
     weir_time output_at;
