@@ -45,6 +45,9 @@ struct weir__debugger_co {
     uint64_t co_sp, co_low, co_high, co_fn, co_room;
 };
 
+typedef int weir__work_fn(void *arg);
+typedef void weir__worked_fn(weir_loop *loop, int result, void *arg);
+
 WEIR_BEGIN
 
 WEIR_API extern const weir__debugger_layout weir__debugger;
@@ -63,6 +66,11 @@ WEIR_API void weir__log(enum weir_log_level level, int code, uint64_t handle, co
 
 /* Nanoseconds of the clock of weir_now, now and not when the turn began. Any thread. */
 WEIR_API uint64_t weir__time_ns(void);
+
+/* Has fn(arg) called by a thread of the worker pool, and then done(loop, result, arg) on the
+ * current loop: fn's result, which is not negative, or a negative error when it was not called. 0;
+ * or an error: neither is. */
+WEIR_API int weir__work(weir__work_fn *fn, weir__worked_fn *done, void *arg);
 
 /* Sets who looks names up on the current loop, which stays valid until it is taken away. 0,
  * WEIR_EMISUSE (no loop, or somebody does already), WEIR_ENOMEM. */

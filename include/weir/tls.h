@@ -77,6 +77,9 @@ typedef struct weir_tls_server_options {
      * 3 s at most and within .first_byte_ms, while established connections go on; one whose place
      * would be later is reset (WEIR_EREFUSED, refused by a limit) and counted. Up to 1 000 000. */
     uint32_t handshake_rate;
+    /* Handshakes are made by the worker pool, so that what private keys do (milliseconds each, with
+     * RSA of 4096 bits) does not hold the loop. Each takes longer, for the ways there and back. */
+    bool handshake_on_pool;
 } weir_tls_server_options;
 
 typedef struct weir_tls_client_options {

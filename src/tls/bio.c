@@ -35,7 +35,9 @@ static int bio_write(BIO *bio, const char *data, size_t size, size_t *wrote)
     *wrote = 0;
     /* After an error of the layer below the connection has ended: it takes nothing. */
     int result = s->down_error;
-    if (result == 0)
+    if (s->job != NULL)
+        result = tls_job_write(s->job, data, size) ? 0 : WEIR_ENOMEM;
+    else if (result == 0)
         result = weir_filter_down(s->at, weir_bytes(data, size));
     if (result < 0) {
         s->down_error = result;

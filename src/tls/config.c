@@ -113,6 +113,7 @@ bool tls_config_server(struct tls_config *out, const weir_tls_server_options *op
         return wrong(".peer_certs and .peer_ca_file are of no use without each other");
     out->peer_certs = options->peer_certs;
     out->handshake_rate = options->handshake_rate;
+    out->on_pool = options->handshake_on_pool;
     if (out->handshake_rate > TLS_RATE_MAX)
         return wrong("more than a million .handshake_rate");
     return copy_certs(out, options->certs, options->cert_count) &&

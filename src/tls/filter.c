@@ -57,12 +57,19 @@ static void broken(struct tls_state *s, const char *cause)
     weir_filter_close(s->at, error);
 }
 
-/* One step of the handshake; false when it failed. */
-static bool shake(struct tls_state *s)
+int tls_step(struct tls_state *s, int *stopped, char text[static TLS_TEXT])
 {
-    char text[TLS_TEXT];
+    text[0] = '\0';
     ERR_clear_error();
     int result = SSL_do_handshake(s->ssl);
+    *stopped = result == 1 ? SSL_ERROR_NONE : SSL_get_error(s->ssl, result);
+    if (result != 1 && *stopped != SSL_ERROR_WANT_READ)
+        tls_error_text(text);
+    return result;
+}
+
+bool tls_stepped(struct tls_state *s, int result, int stopped, const char *text)
+{
     if (result == 1) {
         s->ready = true;
         s->handshake_ns = weir__time_ns() - s->handshake_ns;
@@ -75,10 +82,18 @@ static bool shake(struct tls_state *s)
         weir_filter_wake(s->at);
         return true;
     }
-    if (SSL_get_error(s->ssl, result) == SSL_ERROR_WANT_READ && !s->too_big)
+    if (stopped == SSL_ERROR_WANT_READ && !s->too_big && s->down_error == 0)
         return true;
-    broken(s, tls_error_text(text));
+    broken(s, text);
     return false;
+}
+
+/* One step of the handshake; false when it failed. */
+static bool shake(struct tls_state *s)
+{
+    char text[TLS_TEXT];
+    int stopped, result = tls_step(s, &stopped, text);
+    return tls_stepped(s, result, stopped, text);
 }
 
 /* Decrypts what there is, a record at a time; nothing stays behind. After a record that is wrong
@@ -188,6 +203,14 @@ void tls_take(struct tls_state *s, const uint8_t *bytes, uint32_t size)
         weir_filter_fail(s->at, WEIR_ENOMEM);
         return;
     }
+    if (s->job != NULL) {
+        tls_job_later(s, bytes, size);
+        return;
+    }
+    if (!s->ready && s->tls->config.on_pool && tls_job_start(s, bytes, size)) {
+        tls_cost_tell(s);
+        return;
+    }
     s->input = bytes;
     s->input_size = size;
     if (s->ready || (shake(s) && s->ready))
@@ -213,6 +236,12 @@ static int tls_input_end(weir_filter_at *at, void *state)
     struct tls_state *s = state;
     if (s->failed || s->peer_ended)
         return 0;
+    s->end_came = s->job != NULL;
+    return s->end_came ? 0 : tls_ended(s);
+}
+
+int tls_ended(struct tls_state *s)
+{
     s->peer_ended = true;
     if (s->ready)
         return WEIR_ECUT;
@@ -239,7 +268,8 @@ static int64_t tls_output(weir_filter_at *at, void *state, weir_view data, bool 
     const uint8_t *bytes = data.data;
     char text[TLS_TEXT];
     size_t taken = 0, most = data.size < OUTPUT_MOST ? data.size : OUTPUT_MOST;
-    if (s->failed) /* nobody could read it any more: it is dropped with the connection */
+    if (s->failed ||
+        s->job != NULL) /* nobody could read it any more: it is dropped with the connection */
         return 0;
     ERR_clear_error();
     while (taken < most) {
@@ -275,6 +305,7 @@ static void tls_close(weir_filter_at *at, void *state)
     struct tls_state *s = state;
     tls_session_close(s);
     tls_rate_leave(s);
+    tls_job_leave(s);
     SSL_free(s->ssl);
     tls_unref(s->loaded);
     s->ssl = NULL;

@@ -41,6 +41,7 @@ struct tls_config {
     int version_min, version_max; /* version_max 0: none */
     uint32_t handshake_max_bytes;
     uint32_t handshake_rate; /* 0: no limit */
+    bool on_pool;            /* handshakes are made by the worker pool */
 };
 /* config.c. False: out of memory, or an option is wrong; logged. `out` is zeroed before. */
 bool tls_config_server(struct tls_config *out, const weir_tls_server_options *options);
@@ -229,8 +230,22 @@ const char *tls_error_text(char out[static TLS_TEXT]);
 
 /* filter.c */
 extern const weir_filter tls_filter;
+/* One step of the handshake, as SSL_do_handshake(3) and SSL_get_error(3) tell of it; any thread.
+ * And what follows from it, on the loop's: false: it has failed. */
+int tls_step(struct tls_state *s, int *stopped, char text[static TLS_TEXT]);
+bool tls_stepped(struct tls_state *s, int result, int stopped, const char *text);
+/* The wire has ended: the error that this is. */
+int tls_ended(struct tls_state *s);
 /* Gives OpenSSL what came. */
 void tls_take(struct tls_state *s, const uint8_t *bytes, uint32_t size);
+
+/* job.c: gives the next step to the worker pool; false: it must be done here. */
+struct tls_job;
+bool tls_job_start(struct tls_state *s, const uint8_t *bytes, uint32_t size);
+/* While one runs: what came meanwhile; what OpenSSL says; the connection goes. */
+void tls_job_later(struct tls_state *s, const uint8_t *bytes, uint32_t size);
+bool tls_job_write(struct tls_job *job, const void *data, size_t size);
+void tls_job_leave(struct tls_state *s);
 
 /* cost.c: tells the loop what OpenSSL holds for the connection. */
 void tls_cost_tell(struct tls_state *s);
@@ -273,10 +288,12 @@ struct tls_state {
     bool client, ready, failed, peer_ended, too_big, too_many;
     bool output_waits, end_waits; /* for the rest of a message behind the handshake */
     bool session_offered;
-    bool admitted;                                  /* its handshake may go on */
-    struct tls_wait *wait;                          /* for that; NULL: it does not */
-    uint8_t tickets;                                /* that were kept */
-    char *session_key;                              /* a client's; NULL: nothing is kept */
+    bool admitted;         /* its handshake may go on */
+    bool end_came;         /* of the wire, while a job ran */
+    struct tls_job *job;   /* a step of the handshake is on the worker pool */
+    struct tls_wait *wait; /* for that; NULL: it does not */
+    uint8_t tickets;       /* that were kept */
+    char *session_key;     /* a client's; NULL: nothing is kept */
     weir_time session_began, session_offered_began; /* the whole handshake */
     uint64_t handshake_ns;                          /* first the time at which it began */
 };

@@ -442,6 +442,25 @@ def handshakes_have_a_rate():
 
 
 @test
+def handshakes_on_the_pool():
+    server = served("--tls", "--handshake-pool", folder(index_html=b"hello"))
+    for version in "1.2", "1.3":
+        for _ in range(3):
+            assert curl(server, "/", f"--tlsv{version}", "--tls-max", version) == b"hello"
+    curl(server, "/", "--tls-max", "1.1", "--ciphers", "ALL:@SECLEVEL=0", code=35)
+    if shutil.which("wrk"):  # a handshake for each request
+        out, _ = run("wrk", "-t1", "-c8", "-d1s", "-H", "Connection: close",
+                     f"https://127.0.0.1:{server.tls_port}/")
+        assert b"Requests/sec" in out, out
+    half = [server.connect() for _ in range(20)]
+    for client in half:
+        client.sendall(b"\x16\x03\x01\x00\x05\x01\x00\x40\x00\x03")
+        client.close()
+    assert curl(server) == b"hello"
+    server.stop()
+
+
+@test
 def what_cannot_be():
     pem, key = os.path.join(STATE, "localhost.pem"), os.path.join(STATE, "localhost.key")
     other = os.path.join(STATE, "ca.key")

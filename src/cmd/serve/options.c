@@ -145,6 +145,11 @@ const struct option serve_options[] = {
      .least = 1,
      .most = 3650,
      .help = "tell browsers to come by https:// alone for so long (Strict-Transport-Security)"},
+    {.name = "handshake-pool",
+     .kind = OPTION_FLAG,
+     AT(handshake_pool),
+     .help =
+         "make TLS handshakes on the worker pool, so that slow keys (RSA) do not hold up others"},
     {.name = "tls-min",
      .kind = OPTION_CHOICE,
      .value_name = "VERSION",

@@ -80,6 +80,9 @@ int secure_check(struct serve *serve)
     if (serve->handshake_rate != 0 && !secure)
         return say(EX_USAGE, "--handshake-rate is for addresses of https://, and none is listened "
                              "on");
+    if (serve->handshake_pool && !secure)
+        return say(EX_USAGE, "--handshake-pool is for addresses of https://, and none is listened "
+                             "on");
     if (serve->ticket_keys != NULL && !secure)
         return say(EX_USAGE, "--ticket-keys is for addresses of https://, and none is listened on");
     if (!secure && (named || serve->tls))
@@ -123,7 +126,8 @@ int secure_make(struct serve *serve)
             serve->client_ca != NULL ? WEIR_TLS_PEER_CERTS_REQUIRE : WEIR_TLS_PEER_CERTS_NONE,
         .peer_ca_file = serve->client_ca,
         .ticket_key_file = serve->ticket_keys,
-        .handshake_rate = serve->handshake_rate};
+        .handshake_rate = serve->handshake_rate,
+        .handshake_on_pool = serve->handshake_pool};
     serve->secure = weir_tls_server_new(&options);
     if (serve->secure == NULL) /* it was logged */
         return serve->log_code == -ENOENT   ? EX_NOINPUT
@@ -261,7 +265,7 @@ int secure_check(struct serve *serve)
                        serve->listen.items[i]);
     if (serve->certs.count != 0 || serve->keys.count != 0 || serve->tls || serve->redirect ||
         serve->hsts_days != 0 || serve->staples.count != 0 || serve->ticket_keys != NULL ||
-        serve->handshake_rate != 0)
+        serve->handshake_rate != 0 || serve->handshake_pool)
         return say(EX_USAGE, "this weir was built without TLS");
     return EX_OK;
 }

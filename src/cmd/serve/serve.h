@@ -25,6 +25,7 @@ struct serve {
     uint32_t idle_ms, header_ms, body_ms, write_ms, drain_ms;
     uint64_t max_body, memory;
     bool pin, listing, hidden, symlinks, no_precompressed, quiet, tls, redirect, one_listener;
+    bool handshake_pool;
 
     /* while it runs */
     char *urls;           /* all of --listen, with blanks between them */
