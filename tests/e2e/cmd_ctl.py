@@ -97,11 +97,11 @@ def the_server_is_found():
     assert "--socket" in err, err
 
 
-@test
 # Of all loops the largest, where the others are added.
 LARGEST = ("timer_slip_max_ns", "coroutines_peak", "stack_bytes", "stack_used_bytes")
 
 
+@test
 def stats_add_up():
     www = folder("stats", index_html=b"0123456789")
     server = Server("--loops", "3", www)
