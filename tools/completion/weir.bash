@@ -5,20 +5,20 @@ _weir_values()
 {
     case $1 in
     --backend) echo auto uring epoll poll select ;;
-    --shape) echo threads acceptor single ;;
+    --shape) echo threads acceptor single processes ;;
     --spread) echo round-robin least-conns source-hash ;;
     --overload) echo answer reset leave ;;
     --access-format) echo combined common json ;;
     --tls-min | --tls-max) echo 1.2 1.3 ;;
     --listen) echo http://127.0.0.1:8080 http://:80 unix: ;;
     --features | --loops | --header | --idle | --header-timeout | --body-timeout | \
-        --write-timeout | --max-body | --max-conns | --accept-rate | --hsts | --memory | --drain | --limit | --interval) ;;
+        --write-timeout | --max-body | --max-conns | --accept-rate | --handshake-rate | --hsts | --workers | --memory | --drain | --limit | --interval) ;;
     --find | --fail-if) echo 'p99<5ms' 'p99>5ms' 'errors>0' 'rps<10k' ;;
     --answer | --beat | --bitrate | --body | --bytes | --connections | --duration | --end | \
         --life | --method | --parallel | --pipeline | --ramp | --rate | --rate-per-conn | \
         --repeat | --request | --requests | --size | --source | --threads | --timeout | \
         --warmup | --weights) ;;
-    --pin | --server-name | --alpn) ;;
+    --pin | --server-name | --alpn | --group | --user) ;;
     --client | --port | --bind | --time | --blockcount | --omit | --length | --window | --tos | \
         --title | --connect-timeout) ;;
     --congestion) echo cubic bbr reno ;;
@@ -29,8 +29,9 @@ _weir_values()
 _weir_options()
 {
     case $1 in
-    serve) echo --listen --backend --features --shape --loops --spread --pin --cert --key \
-        --tls --client-ca --redirect --hsts --tls-min --listing --hidden \
+    serve) echo --listen --backend --features --shape --loops --workers --user --group \
+        --one-listener --spread --pin --cert --key --ocsp --ticket-keys --handshake-pool \
+        --handshake-rate --tls --client-ca --redirect --hsts --tls-min --listing --hidden \
         --symlinks --no-precompressed --header --idle --header-timeout --body-timeout \
         --write-timeout --max-body --max-conns --overload --accept-rate --memory --drain --access-log --access-format --ctl \
         --quiet --verbose --help ;;
