@@ -94,12 +94,13 @@ static int line_in(const void *fn, size_t size)
     return -1;
 }
 
-/* It names the function, whoever has called it, and the turn of the loop, in this order. */
+/* It names the function, whoever has called it, and the turn of the loop, in this order. What the
+ * function calls comes before it, and what a sanitizer puts between; the log's own lines too. */
 static void assert_trace(const void *fn, const void *caller)
 {
     int at = line_in(fn, 400), above = line_in(caller, 400);
     int turn_at = line_in((const void *)(uintptr_t)weir_loop_turn, 3000);
-    if (at < 0 || at > 4 || above <= at || turn_at <= above) {
+    if (at < 0 || at > 10 || above <= at || turn_at <= above) {
         for (int i = 0; i < atomic_load(&line_count) && i < LINES_MAX; i++)
             print_error("%s\n", lines[i]);
         fail_msg("the function is in line %d, its caller in %d, the turn in %d", at, above,
