@@ -24,8 +24,8 @@ static struct {
     int listener;
     char url[64]; /* HOST:PORT */
     pthread_t accepting, threads[PROXIED_MAX];
-    int count;
-    unsigned delay_ms; /* before it answers */
+    _Atomic int count;
+    _Atomic unsigned delay_ms; /* before it answers */
 } proxy;
 
 static bool read_all(int fd, void *data, size_t size)
