@@ -56,7 +56,8 @@ typedef struct weir_capture weir_capture;
 typedef struct weir_capture_service {
     void (*on_packets)(weir_capture *capture, const weir_captured *in, unsigned count, void *user);
     /* What the socket tells of: -ENETDOWN when the interface has gone down. It captures on when it
-     * comes back. May be NULL. */
+     * comes back. -ENODEV when it was removed, and was not down before: nothing more comes, as
+     * after any other error. May be NULL. */
     void (*on_error)(weir_capture *capture, int error, void *user);
     void *user;
     const char *interface;  /* by name; NULL: all of them */
@@ -64,7 +65,8 @@ typedef struct weir_capture_service {
     uint32_t filter_count;
     uint32_t block_bytes; /* a power of two, 64 KiB to 16 MiB; default 256 KiB */
     uint32_t blocks;      /* 2 to 1024; default 16. What arrives while all are full is dropped */
-    uint32_t block_ms;    /* one that is not full is handed over after this time; default 10 */
+    uint32_t block_ms;    /* one that is not full is handed over after this time; default 10, at
+                           * most 65535 */
     uint8_t promiscuous;  /* enum weir_switch; on: packets for others too */
     uint8_t reserved[27]; /* zero */
 } weir_capture_service;

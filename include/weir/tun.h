@@ -75,8 +75,9 @@ WEIR_BEGIN
 WEIR_API WEIR_MUST_CHECK int weir__tun_open(weir_tun **out, const weir_tun_service *service,
                                             size_t size);
 /* Opens a device, and makes it where there is none. 0, or an error that is logged with cause and
- * fix: -EPERM (CAP_NET_ADMIN), -EBUSY (another program has it), -EINVAL (it is of another kind),
- * -ENOENT (the kernel has no TUN), WEIR_EINVALID, WEIR_ENOMEM. Close it before the loop is freed.
+ * fix: -EPERM (CAP_NET_ADMIN), -EBUSY (another program has it), -EINVAL (it is of another kind,
+ * or has queues that differ in .offload), -ENOENT (the kernel has no TUN), WEIR_EINVALID,
+ * WEIR_ENOMEM. Close it before the loop is freed.
  */
 static inline WEIR_MUST_CHECK int weir_tun_open(weir_tun **out, const weir_tun_service *service)
 {

@@ -42,3 +42,8 @@ void weir__altstack_drop(void)
     weir__pages_free(ours.memory, ours.bytes);
     ours.memory = NULL;
 }
+
+void weir__altstack_forked(void)
+{
+    ours.users = 0;
+}

@@ -8,5 +8,8 @@
 void weir__altstack_need(void);
 /* The reverse, on the same thread; elsewhere it does nothing. */
 void weir__altstack_drop(void);
+/* In a child of fork, on its only thread: whoever needed it was the parent's. The stack stays for
+ * who needs it next. */
+void weir__altstack_forked(void);
 
 #endif

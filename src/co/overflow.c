@@ -111,30 +111,57 @@ static void segment_violated(int number, siginfo_t *info, void *context)
         raise(number);
 }
 
+static bool is_ours(const struct sigaction *action)
+{
+    return (action->sa_flags & SA_SIGINFO) != 0 && action->sa_sigaction == segment_violated;
+}
+
 static void handler_set(void)
 {
     struct sigaction former,
         action = {.sa_sigaction = segment_violated, .sa_flags = SA_SIGINFO | SA_ONSTACK};
-    watch.ours = sigaction(SIGSEGV, NULL, &former) == 0 && (former.sa_flags & SA_SIGINFO) == 0 &&
-                 former.sa_handler == SIG_DFL && sigaction(SIGSEGV, &action, NULL) == 0;
+    if (sigaction(SIGSEGV, NULL, &former) < 0)
+        return;
+    watch.ours = is_ours(&former) || /* since before a fork */
+                 ((former.sa_flags & SA_SIGINFO) == 0 && former.sa_handler == SIG_DFL &&
+                  sigaction(SIGSEGV, &action, NULL) == 0);
 }
 
 static void handler_unset(void)
 {
     struct sigaction now;
     const struct sigaction standard = {.sa_handler = SIG_DFL};
-    if (watch.ours && sigaction(SIGSEGV, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) != 0 &&
-        now.sa_sigaction == segment_violated)
+    if (watch.ours && sigaction(SIGSEGV, NULL, &now) == 0 && is_ours(&now))
         sigaction(SIGSEGV, &standard, NULL);
     watch.ours = false;
 }
 
+/* A child has none of its parent's loops; the handler stays, for a coroutine that goes on there. */
+static void forked_child(void)
+{
+    static const pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
+    memcpy(&watch.lock, &fresh, sizeof fresh);
+    watch.users = 0;
+    weir__altstack_forked();
+}
+
+static void prepare(void)
+{
+    pthread_atfork(NULL, NULL, forked_child);
+}
+
 void overflow_watch(weir_loop *loop)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    sigset_t only;
     stack_on_overflow(canary_tell);
     if (!loop->options.overflow_report)
         return;
+    pthread_once(&once, prepare);
     weir__altstack_need();
+    sigemptyset(&only);
+    sigaddset(&only, SIGSEGV);
+    pthread_sigmask(SIG_UNBLOCK, &only, NULL);
     pthread_mutex_lock(&watch.lock);
     if (watch.users++ == 0)
         handler_set();

@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/signals.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -143,7 +144,7 @@ static void *work(void *arg)
     return NULL;
 }
 
-/* Every signal is blocked in a worker: the application's handlers run on threads of its own. */
+/* Signals are blocked in a worker: the application's handlers run on threads of its own. */
 static int start_thread(struct worker *worker)
 {
     pthread_attr_t attributes;
@@ -151,7 +152,7 @@ static int start_thread(struct worker *worker)
     int error;
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_BYTES);
-    sigfillset(&all);
+    weir__signals_of_others(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     error = pthread_create(&worker->thread, &attributes, work, worker);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

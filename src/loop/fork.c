@@ -148,6 +148,7 @@ void loop_forget(weir_loop *loop)
     loop->coroutines = NULL;
     loop->coroutines_stop = NULL;
     loop->coroutines_trim = NULL;
+    loop->coroutines_stats = NULL;
     loop->coroutines_ending = false;
     if (loop->io != NULL) {
         loop->io->ops = loop->living_ops;

@@ -16,6 +16,7 @@
 #include "base/altstack.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/signals.h"
 #include "loop/loop.h"
 
 enum {
@@ -39,7 +40,8 @@ static struct {
     struct list loops;
     uint32_t held; /* stalls that were not shown, to keep to one a second */
     uint64_t shown_ns;
-    struct sigaction former;
+    bool taken_told;         /* that the signal is the program's now */
+    struct sigaction former; /* never our own */
 } watch = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* One thread is asked at a time. */
@@ -136,6 +138,24 @@ static void trace_tell(const weir_loop *loop, uint64_t held_ns)
         frame_tell(i - skip, ask.frames[i], i == skip && ask.frames[i] == ask.place);
 }
 
+static bool is_ours(const struct sigaction *action)
+{
+    return (action->sa_flags & SA_SIGINFO) != 0 && action->sa_sigaction == asked;
+}
+
+/* Whether the signal is still ours: another handler would not answer, and is not to be bothered. */
+static bool can_ask(void)
+{
+    struct sigaction now;
+    if (sigaction(STALL_SIGNAL, NULL, &now) == 0 && is_ours(&now))
+        return true;
+    if (!watch.taken_told)
+        weir__log(WEIR_LOG_WARN, 0, 0,
+                  "stalls cannot be traced any more: the program has taken SIGURG");
+    watch.taken_told = true;
+    return false;
+}
+
 static void loop_look(weir_loop *loop, uint64_t now_ns)
 {
     struct stall *stall = &loop->stall;
@@ -149,6 +169,8 @@ static void loop_look(weir_loop *loop, uint64_t now_ns)
         watch.held++;
         return;
     }
+    if (!can_ask())
+        return;
     atomic_store(&ask.thread, thread);
     atomic_store(&ask.state, ASK_WANTED);
     bool answered = syscall(SYS_tgkill, getpid(), thread, STALL_SIGNAL) == 0 && answer_wait();
@@ -190,6 +212,29 @@ static void *look(void *arg)
 
 /* -- beginning and ending -- */
 
+/* The handler of before comes back, unless the program has set another one meanwhile. */
+static void signal_give_back(void)
+{
+    struct sigaction now;
+    if (sigaction(STALL_SIGNAL, NULL, &now) == 0 && is_ours(&now))
+        sigaction(STALL_SIGNAL, &watch.former, NULL);
+}
+
+/* What was ours may have stayed, or come back, when there was no watcher: whoever saved it as its
+ * own former one put it back then. The one before it is kept. */
+static int signal_take(void)
+{
+    const struct sigaction action = {.sa_sigaction = asked,
+                                     .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
+    struct sigaction now;
+    if (sigaction(STALL_SIGNAL, NULL, &now) < 0)
+        return -errno;
+    if (is_ours(&now))
+        return 0;
+    watch.former = now;
+    return sigaction(STALL_SIGNAL, &action, NULL) == 0 ? 0 : -errno;
+}
+
 /* A child has no watcher, and none of its parent's loops. */
 static void forked_child(void)
 {
@@ -198,6 +243,8 @@ static void forked_child(void)
     watch.running = false;
     list_init(&watch.loops);
     atomic_store(&ask.state, ASK_NOTHING);
+    signal_give_back();
+    weir__altstack_forked();
 }
 
 static void prepare(void)
@@ -208,8 +255,6 @@ static void prepare(void)
 
 static int watcher_start(void)
 {
-    struct sigaction action = {.sa_sigaction = asked,
-                               .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
     pthread_condattr_t monotonic;
     sigset_t all, before;
     void *frame;
@@ -218,17 +263,18 @@ static int watcher_start(void)
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&watch.changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    if (sigaction(STALL_SIGNAL, &action, &watch.former) < 0)
-        return -errno;
+    int error = -signal_take();
+    if (error != 0)
+        return -error;
     watch.running = true;
-    sigfillset(&all);
+    weir__signals_of_others(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&watch.thread, NULL, look, NULL);
+    error = pthread_create(&watch.thread, NULL, look, NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error == 0)
         return 0;
     watch.running = false;
-    sigaction(STALL_SIGNAL, &watch.former, NULL);
+    signal_give_back();
     return -error;
 }
 
@@ -270,7 +316,7 @@ void stall_unwatch(weir_loop *loop)
     if (last) {
         pthread_join(watch.thread, NULL);
         pthread_cond_destroy(&watch.changed);
-        sigaction(STALL_SIGNAL, &watch.former, NULL);
+        signal_give_back();
     }
     pthread_mutex_unlock(&beginnings);
     if (atomic_load(&loop->stall.thread) == (pid_t)syscall(SYS_gettid))

@@ -29,7 +29,8 @@ enum {
     BLOCKS = 16,
     BLOCKS_MOST = 1024,
     BLOCK_MS = 10,
-    FRAME_BYTES = 2048, /* of no meaning with blocks, but it is checked */
+    BLOCK_MS_MOST = 65535, /* the kernel keeps 16 bits of it */
+    FRAME_BYTES = 2048,    /* of no meaning with blocks, but it is checked */
     BATCH = 64,
     /* A packet's link-layer address follows its head. */
     LINK_AT = (sizeof(struct tpacket3_hdr) + TPACKET_ALIGNMENT - 1) & ~(TPACKET_ALIGNMENT - 1u),
@@ -39,6 +40,7 @@ enum {
 struct weir_capture {
     weir_capture_service service;
     weir_watch watch;
+    weir_timer again; /* when the kernel had no memory for the watch */
     int fd;
     uint8_t *ring;
     size_t ring_bytes;
@@ -47,7 +49,7 @@ struct weir_capture {
     weir_capture_stats stats;
 };
 
-static void wait_more(weir_capture *c);
+static void on_ready(weir_watch *watch, int events, void *arg);
 
 static int refuse(const weir_capture_service *s, const char *what, int error)
 {
@@ -75,10 +77,12 @@ static int check(weir_capture_service *s)
     s->block_ms = s->block_ms != 0 ? s->block_ms : BLOCK_MS;
     if (s->on_packets == NULL || s->block_bytes < BLOCK_LEAST || s->block_bytes > BLOCK_MOST ||
         (s->block_bytes & (s->block_bytes - 1)) != 0 || s->blocks < 2 || s->blocks > BLOCKS_MOST ||
+        s->block_ms > BLOCK_MS_MOST ||
         (s->interface != NULL && strlen(s->interface) >= IF_NAMESIZE)) {
         weir__log(WEIR_LOG_ERROR, WEIR_EINVALID, 0,
                   "a capture wants on_packets, 2 to 1024 blocks of 64 KiB to 16 MiB (a power of "
-                  "two), and an interface's name of at most 15 characters");
+                  "two) that wait for at most 65535 ms, and an interface's name of at most 15 "
+                  "characters");
         return WEIR_EINVALID;
     }
     if (s->filter != NULL && weir_bpf_check(s->filter, s->filter_count, &at) < 0) {
@@ -144,6 +148,7 @@ static int bind_to(const weir_capture *c)
 static void destroy(weir_capture *c)
 {
     weir_watch_cancel(&c->watch);
+    weir_timer_cancel(&c->again);
     if (c->ring != NULL)
         munmap(c->ring, c->ring_bytes);
     if (c->fd >= 0)
@@ -172,6 +177,11 @@ int weir__capture_open(weir_capture **out, const weir_capture_service *service, 
         result = map_ring(c);
     if (result == 0)
         result = bind_to(c);
+    if (result == 0) {
+        result = weir_poll(&c->watch, c->fd, POLLIN, on_ready, c);
+        if (result < 0)
+            refuse(&c->service, "waiting for packets", result);
+    }
     if (result < 0) {
         destroy(c);
         return result;
@@ -179,7 +189,6 @@ int weir__capture_open(weir_capture **out, const weir_capture_service *service, 
     c->service.interface = NULL; /* these are the caller's */
     c->service.filter = NULL;
     *out = c;
-    wait_more(c);
     return 0;
 }
 
@@ -273,31 +282,66 @@ static void take_blocks(weir_capture *c)
     }
 }
 
-static void on_ready(weir_watch *watch, int events, void *arg)
+static void tell_error(weir_capture *c, int error)
 {
-    weir_capture *c = arg;
+    if (c->service.on_error != NULL && !c->closed)
+        c->service.on_error(c, error, c->service.user);
+}
+
+/* A socket whose interface was removed is bound to none, number -1 (packet_notifier of the kernel):
+ * while one that is only down may come back. */
+static int socket_error(const weir_capture *c)
+{
+    struct sockaddr_ll address = {.sll_family = AF_PACKET};
+    socklen_t size = sizeof address;
     int error = 0;
-    socklen_t size = sizeof error;
-    c->running = true;
-    if (events < 0)
-        error = -events;
-    else if ((events & POLLERR) != 0)
-        getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &size);
-    if (error != 0 && c->service.on_error != NULL)
-        c->service.on_error(c, -error, c->service.user);
-    take_blocks(c);
+    socklen_t error_size = sizeof error;
+    getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &error_size);
+    if (error == ENETDOWN && getsockname(c->fd, (struct sockaddr *)&address, &size) == 0 &&
+        address.sll_ifindex == -1)
+        error = ENODEV;
+    return -error;
+}
+
+static void on_again(weir_timer *timer, void *arg);
+
+/* After a wait that ended with `result`. The kernel's want of memory passes (K11). */
+static void wait_more(weir_capture *c, int result)
+{
+    if (result >= 0)
+        result = weir_poll(&c->watch, c->fd, POLLIN, on_ready, c);
+    if (result == -ENOMEM || result == -ENOBUFS || result == WEIR_ENOMEM)
+        result = weir_timer_start(&c->again, weir_after(WEIR_MS), on_again, c);
+    if (result < 0)
+        tell_error(c, result);
+}
+
+static void handlers_end(weir_capture *c)
+{
     c->running = false;
     if (c->closed)
         destroy(c);
-    else if (events >= 0)
-        wait_more(c);
 }
 
-static void wait_more(weir_capture *c)
+static void on_again(weir_timer *timer, void *arg)
 {
-    int result = weir_poll(&c->watch, c->fd, POLLIN, on_ready, c);
-    if (result < 0 && c->service.on_error != NULL)
-        c->service.on_error(c, result, c->service.user);
+    weir_capture *c = arg;
+    c->running = true;
+    wait_more(c, 0);
+    handlers_end(c);
+}
+
+static void on_ready(weir_watch *watch, int events, void *arg)
+{
+    weir_capture *c = arg;
+    c->running = true;
+    int error = events > 0 && (events & POLLERR) != 0 ? socket_error(c) : 0;
+    if (error != 0)
+        tell_error(c, error);
+    take_blocks(c);
+    if (!c->closed)
+        wait_more(c, events);
+    handlers_end(c);
 }
 
 int weir__capture_stats_get(weir_capture *c, weir_capture_stats *out, size_t size)

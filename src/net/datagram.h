@@ -156,8 +156,9 @@ void dgram_queue_drop(weir_loop *loop, struct dgram *d, uint64_t *counter);
 void dgram_queue_end(struct dgram *d);
 struct dgram_scratch *dgram_scratch_new(void);
 
-/* datagram_error.c: reads the error queue and tells of what is there. */
-void dgram_errors_read(weir_loop *loop, struct dgram *d);
+/* datagram_error.c: reads the error queue and tells of what is there. Returns how many errors that
+ * were; a raw socket is not told of those of others' packets. */
+unsigned dgram_errors_read(weir_loop *loop, struct dgram *d);
 void dgram_error_tell(weir_loop *loop, struct dgram *d, const weir_datagram_error *error);
 
 /* datagram_raw.c: ICMP by raw sockets. Gives such a one an identifier, *local's port, and has the

@@ -29,6 +29,7 @@ static bool read_offender(const struct dgram *d, const struct sock_extended_err 
                                       (enum weir_transport)d->local.transport, out) == 0;
 }
 
+/* Whether it was an error, ours or not. */
 static bool read_one(weir_loop *loop, struct dgram *d, const struct msghdr *header)
 {
     weir_address peer, offender;
@@ -63,16 +64,16 @@ static bool read_one(weir_loop *loop, struct dgram *d, const struct msghdr *head
     if (error.origin == WEIR_ORIGIN_LOCAL && d->refused_to != NULL)
         error.peer = d->refused_to;
     error.view = weir_bytes(header->msg_iov->iov_base, header->msg_iov->iov_len);
-    if (!dgram_icmp_error_is_ours(d, error.view))
-        return false;
-    dgram_error_tell(loop, d, &error);
+    if (dgram_icmp_error_is_ours(d, error.view))
+        dgram_error_tell(loop, d, &error);
     return true;
 }
 
-void dgram_errors_read(weir_loop *loop, struct dgram *d)
+unsigned dgram_errors_read(weir_loop *loop, struct dgram *d)
 {
     struct sockaddr_in6 name;
     uint8_t bytes[BYTES_MOST];
+    unsigned count = 0;
     _Alignas(struct cmsghdr) uint8_t control[IO_MESSAGE_CONTROL * 2];
     for (unsigned i = 0; i < READ_MOST && d->errors && d->phase <= DGRAM_FLUSHING; i++) {
         struct iovec iov = {bytes, sizeof bytes};
@@ -85,8 +86,9 @@ void dgram_errors_read(weir_loop *loop, struct dgram *d)
         ssize_t got = recvmsg(d->fd.fd, &header, MSG_ERRQUEUE | MSG_DONTWAIT);
         loop->io->stats.syscalls++;
         if (got < 0)
-            return;
+            break;
         iov.iov_len = (size_t)got;
-        read_one(loop, d, &header);
+        count += read_one(loop, d, &header);
     }
+    return count;
 }

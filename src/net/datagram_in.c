@@ -238,7 +238,6 @@ static bool of_the_network(int error)
  * of the error queue say more; without it, and when there is nothing in it, this is told. */
 static void received_error(weir_loop *loop, struct dgram *d, int error)
 {
-    uint64_t before = d->stats.errors;
     if (error == -ECANCELED || error == -EINTR || error == -EAGAIN || error == -ENOBUFS)
         return;
     if (error == -ENOMEM) { /* the kernel's want passes */
@@ -246,8 +245,7 @@ static void received_error(weir_loop *loop, struct dgram *d, int error)
         dgram_later(loop, d, 1);
         return;
     }
-    dgram_errors_read(loop, d);
-    if (d->stats.errors != before || d->phase > DGRAM_FLUSHING)
+    if (dgram_errors_read(loop, d) != 0 || d->phase > DGRAM_FLUSHING)
         return;
     if (error == -EBADF || error == -ENOTSOCK || error == -ENOTCONN || error == -EOPNOTSUPP ||
         (!of_the_network(error) && ++d->streak > DGRAM_ERRORS_MOST)) {

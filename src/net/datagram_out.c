@@ -353,9 +353,9 @@ static void name_address(const struct dgram *d, const struct dgram_out *out, wei
 }
 
 /* The kernel refused the first of what was gathered. A train may be refused where its datagrams
- * would not be: they go one by one then. Another's error may stand in the way, once. What is
- * refused for itself is dropped and told of. Handlers may queue more meanwhile, and drop the oldest
- * for it, but not the first. */
+ * would not be: they go one by one then. Another's error may stand in the way: once, and for each
+ * that belongs to another socket. What is refused for itself is dropped and told of. Handlers may
+ * queue more meanwhile, and drop the oldest for it, but not the first. */
 static void refused(weir_loop *loop, struct dgram *d, uint32_t joined, int error)
 {
     struct dgram_out *out = dgram_at(d, 0);
@@ -365,9 +365,9 @@ static void refused(weir_loop *loop, struct dgram *d, uint32_t joined, int error
     uint64_t before = d->stats.errors, dropped = d->stats.dropped_oldest;
     name_address(d, out, &peer);
     d->refused_to = &peer;
-    dgram_errors_read(loop, d);
+    bool foreign = dgram_errors_read(loop, d) > d->stats.errors - before;
     d->refused_to = NULL;
-    if (others && d->inet && !d->retried) {
+    if (others && d->inet && (!d->retried || foreign)) {
         d->retried = true;
         if (!d->errors) { /* otherwise it stood in the error queue, or comes again: it is our own */
             d->stats.errors++;

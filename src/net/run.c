@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/signals.h"
 #include "net/run.h"
 
 _Atomic(struct run *) run_running;
@@ -117,11 +118,11 @@ void run_signals_hear(struct run *run)
     run->signals_held = false;
 }
 
-/* Threads of loops take no signals: the first one's does. */
+/* Threads of loops take no signals but those of their own faults: the first one's does. */
 static int threads_start(struct run *run)
 {
     sigset_t all, former;
-    sigfillset(&all);
+    weir__signals_of_others(&all);
     pthread_sigmask(SIG_SETMASK, &all, &former);
     int result = 0;
     for (unsigned i = 1; i < run->loop_count && result == 0; i++) {

@@ -15,6 +15,7 @@
 #include <weir/loop.h>
 #include <weir/socket.h>
 #include <weir/tun.h>
+#include <weir/units.h>
 
 #include "base/alloc.h"
 #include "base/log.h"
@@ -27,6 +28,7 @@ enum {
 struct weir_tun {
     weir_tun_service service;
     weir_watch watch;
+    weir_timer again; /* when the kernel had no memory for the watch */
     int fd;
     bool running, closed; /* in a handler; weir_tun_close was called there */
     char name[IF_NAMESIZE];
@@ -34,7 +36,7 @@ struct weir_tun {
     uint8_t room[PACKET_MOST];
 };
 
-static void wait_more(weir_tun *tun);
+static void on_ready(weir_watch *watch, int events, void *arg);
 
 /* --- making one --------------------------------------------------------------------------------
  */
@@ -47,7 +49,7 @@ static int refuse(const weir_tun_service *s, const char *what, int error)
         : error == -EACCES ? "this user may not open /dev/net/tun (chmod, or its group)"
         : error == -EBUSY  ? "another program has it; multi_queue shares it"
         : error == -EINVAL ? "there is a device of this name that is another kind, or one with or "
-                             "without multi_queue"
+                             "without multi_queue, or open with other offload"
         : error == -ENOENT || error == -ENODEV ? "this kernel has no TUN (CONFIG_TUN)"
                                                : "the kernel refused it";
     weir__log(WEIR_LOG_ERROR, error, 0, "cannot open the %s device %s: %s: %s (%s): %s",
@@ -80,6 +82,27 @@ static int set_owner(const weir_tun *tun)
     return 0;
 }
 
+/* What is in front of packets, and what they may be like, is the device's and not ours: of one
+ * that stayed it is as who had it before left it, and of one with several queues as its first one
+ * asked for; TUNSETIFF does not tell (tun_set_iff of the kernel). */
+static int set_heads(const weir_tun *tun)
+{
+    const weir_tun_service *s = &tun->service;
+    struct ifreq now = {0};
+    int head_bytes = sizeof(struct virtio_net_hdr);
+    bool offload = s->offload == WEIR_SWITCH_ON;
+    unsigned long which = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
+    if (ioctl(tun->fd, TUNGETIFF, &now) < 0)
+        return refuse(s, "TUNGETIFF", -errno);
+    if ((now.ifr_flags & (IFF_NO_PI | IFF_VNET_HDR)) != (IFF_NO_PI | (offload ? IFF_VNET_HDR : 0)))
+        return refuse(s, "its heads", -EINVAL);
+    if (offload && ioctl(tun->fd, TUNSETVNETHDRSZ, &head_bytes) < 0)
+        return refuse(s, "TUNSETVNETHDRSZ", -errno);
+    if (ioctl(tun->fd, TUNSETOFFLOAD, offload ? which : 0ul) < 0)
+        return refuse(s, "TUNSETOFFLOAD", -errno);
+    return 0;
+}
+
 static int attach(weir_tun *tun)
 {
     const weir_tun_service *s = &tun->service;
@@ -98,16 +121,13 @@ static int attach(weir_tun *tun)
         return refuse(s, "TUNSETIFF", -errno);
     memcpy(tun->name, request.ifr_name, sizeof tun->name);
     tun->name[IF_NAMESIZE - 1] = 0;
-    if (s->offload == WEIR_SWITCH_ON &&
-        ioctl(tun->fd, TUNSETOFFLOAD,
-              (unsigned long)(TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN)) < 0)
-        return refuse(s, "TUNSETOFFLOAD", -errno);
-    return set_owner(tun);
+    return set_heads(tun);
 }
 
 static void destroy(weir_tun *tun)
 {
     weir_watch_cancel(&tun->watch);
+    weir_timer_cancel(&tun->again);
     if (tun->fd >= 0)
         close(tun->fd);
     weir__free(tun);
@@ -126,13 +146,19 @@ int weir__tun_open(weir_tun **out, const weir_tun_service *service, size_t size)
     int result = check(&tun->service);
     if (result == 0)
         result = attach(tun);
+    if (result == 0) {
+        result = weir_poll(&tun->watch, tun->fd, POLLIN, on_ready, tun);
+        if (result < 0)
+            refuse(&tun->service, "waiting for packets", result);
+    }
+    if (result == 0)
+        result = set_owner(tun);
     if (result < 0) {
         destroy(tun);
         return result;
     }
     tun->service.name = NULL; /* the caller's */
     *out = tun;
-    wait_more(tun);
     return 0;
 }
 
@@ -173,6 +199,34 @@ static int read_one(weir_tun *tun)
     return 0;
 }
 
+static void on_again(weir_timer *timer, void *arg);
+
+/* After a wait, or a read, that ended with `result`. The kernel's want of memory passes (K11). */
+static void wait_more(weir_tun *tun, int result)
+{
+    if (result >= 0)
+        result = weir_poll(&tun->watch, tun->fd, POLLIN, on_ready, tun);
+    if (result == -ENOMEM || result == -ENOBUFS || result == WEIR_ENOMEM)
+        result = weir_timer_start(&tun->again, weir_after(WEIR_MS), on_again, tun);
+    if (result < 0 && tun->service.on_error != NULL)
+        tun->service.on_error(tun, result, tun->service.user);
+}
+
+static void handlers_end(weir_tun *tun)
+{
+    tun->running = false;
+    if (tun->closed)
+        destroy(tun);
+}
+
+static void on_again(weir_timer *timer, void *arg)
+{
+    weir_tun *tun = arg;
+    tun->running = true;
+    wait_more(tun, 0);
+    handlers_end(tun);
+}
+
 static void on_ready(weir_watch *watch, int events, void *arg)
 {
     weir_tun *tun = arg;
@@ -182,20 +236,9 @@ static void on_ready(weir_watch *watch, int events, void *arg)
         result = read_one(tun);
     if (result == -EAGAIN || result == -EINTR)
         result = 0;
-    if (result < 0 && !tun->closed && tun->service.on_error != NULL)
-        tun->service.on_error(tun, result, tun->service.user);
-    tun->running = false;
-    if (tun->closed)
-        destroy(tun);
-    else if (result == 0)
-        wait_more(tun);
-}
-
-static void wait_more(weir_tun *tun)
-{
-    int result = weir_poll(&tun->watch, tun->fd, POLLIN, on_ready, tun);
-    if (result < 0 && tun->service.on_error != NULL)
-        tun->service.on_error(tun, result, tun->service.user);
+    if (!tun->closed)
+        wait_more(tun, result);
+    handlers_end(tun);
 }
 
 int weir_tun_send(weir_tun *tun, const weir_tun_packet *packet)

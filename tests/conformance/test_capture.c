@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/if_packet.h>
+#include <linux/if_tun.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
@@ -248,6 +249,32 @@ static void capture_of_a_vlan(void **state)
     seen_end(s);
 }
 
+/* It is gone for good, other than one that is down. */
+static void capture_of_an_interface_that_is_removed(void **state)
+{
+    struct seen *s = seen_new();
+    struct ifreq request = {.ifr_name = "gone0", .ifr_flags = IFF_TAP | IFF_NO_PI};
+    int tap = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+    if (tap < 0) {
+        seen_end(s);
+        skip_because("this kernel has no /dev/net/tun");
+    }
+    assert_int_equal(ioctl(tap, TUNSETIFF, &request), 0);
+    s->service.interface = "gone0";
+    s->service.filter = NULL;
+    int control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    request.ifr_flags = IFF_UP | IFF_RUNNING;
+    assert_int_equal(ioctl(control, SIOCSIFFLAGS, &request), 0);
+    close(control);
+    assert_int_equal(V(s->w, weir_capture_open(&s->capture, &s->service)), 0);
+    world_turn(s->w);
+    close(tap);
+    UNTIL(s->w, s->errors == 1);
+    assert_int_equal(s->error, -ENODEV);
+    s->wrong = 0; /* what this host says by itself */
+    seen_end(s);
+}
+
 static void refused(struct seen *s, int expected, const char *says)
 {
     int result = V(s->w, weir_capture_open(&s->capture, &s->service));
@@ -274,6 +301,9 @@ static void capture_that_is_refused(void **state)
     s->service.block_bytes = 100000;
     refused(s, WEIR_EINVALID, "power of two");
     s->service = good;
+    s->service.block_ms = 65536;
+    refused(s, WEIR_EINVALID, "65535 ms");
+    s->service = good;
     s->service.interface = NULL;
     s->service.promiscuous = WEIR_SWITCH_ON;
     refused(s, WEIR_EINVALID, "promiscuous");
@@ -288,4 +318,4 @@ static void capture_that_is_refused(void **state)
 
 K_MAIN(T(capture_what_the_filter_lets_pass), T(capture_counts_what_is_dropped),
        T(capture_closed_in_its_handler), T(capture_of_an_interface_that_goes_down),
-       T(capture_of_a_vlan), T(capture_that_is_refused))
+       T(capture_of_an_interface_that_is_removed), T(capture_of_a_vlan), T(capture_that_is_refused))

@@ -196,6 +196,53 @@ static void datagram_errors_of_echoes(void **state)
     network_end();
 }
 
+/* "Host unreachable" about an echo of somebody's, as a host on its way says it. */
+static size_t unreachable(const struct box *a, uint16_t sequence, bool ours, uint8_t out[36])
+{
+    weir_ip4 ip = {.protocol = WEIR_IP_ICMP, .hops = 64, .total_bytes = 32};
+    weir_icmp icmp = {.type = 3, .code = 1};
+    weir_checksum sum = {0};
+    uint8_t asked[12];
+    echo(a, sequence, asked);
+    asked[5] += !ours; /* another's identifier */
+    ip.source[0] = ip.target[0] = 127;
+    ip.source[3] = ip.target[3] = 1;
+    assert_int_equal(weir_ip4_build(&ip, out + 8, 28), 20);
+    memcpy(out + 28, asked, 8);
+    assert_int_equal(weir_icmp_build(&icmp, out, 36), 8);
+    weir_checksum_add(&sum, out, 36);
+    icmp.checksum = weir_checksum_end(&sum);
+    weir_icmp_build(&icmp, out, 36);
+    return 36;
+}
+
+/* The kernel tells a raw socket of errors of everybody's echoes. */
+static void datagram_errors_of_others_echoes(void **state)
+{
+    struct world *w = own_network(false);
+    struct box *a = box_new(w), *b = box_new(w);
+    uint8_t packet[36];
+    a->service.on_error = box_on_error;
+    box_bind(a, "icmp://127.0.0.1:77");
+    box_bind(b, "raw://127.0.0.1:1");
+    for (uint16_t i = 1; i <= 3; i++) {
+        weir_view view = weir_bytes(packet, unreachable(a, i, false, packet));
+        assert_int_equal(V(w, weir_dgram_send_to(b->socket, &a->address, view)), 0);
+        world_run_ms(w, 5);
+        view = weir_bytes(packet, echo(a, i, packet));
+        assert_int_equal(V(w, weir_dgram_send_to(a->socket, &a->address, view)), 0);
+        UNTIL(w, a->got == i);
+        assert_int_equal(a->errors, 0);
+    }
+    weir_view view = weir_bytes(packet, unreachable(a, 4, true, packet));
+    assert_int_equal(V(w, weir_dgram_send_to(b->socket, &a->address, view)), 0);
+    UNTIL(w, a->errors == 1);
+    assert_int_equal(a->told.error, -EHOSTUNREACH);
+    assert_int_equal(a->told.origin, WEIR_ORIGIN_ICMP);
+    boxes_end(w, a, b);
+    network_end();
+}
+
 /* An error that names what is missing. */
 static void datagram_without_the_capability(void **state)
 {
@@ -243,5 +290,5 @@ static void datagram_addresses_that_are_none(void **state)
 
 K_MAIN(T(datagram_pings_by_ping_sockets), T(datagram_pings_by_raw_sockets),
        T(datagram_raw_sockets_hear_their_own), T(datagram_packets_of_a_protocol),
-       T(datagram_errors_of_echoes), T(datagram_without_the_capability),
-       T(datagram_addresses_that_are_none))
+       T(datagram_errors_of_echoes), T(datagram_errors_of_others_echoes),
+       T(datagram_without_the_capability), T(datagram_addresses_that_are_none))

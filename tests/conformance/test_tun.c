@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/if_tun.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
@@ -328,6 +329,53 @@ static void tun_carries_segments_of_64_kib(void **state)
     world_over(w);
 }
 
+/* Something of another program's left the device as it is. */
+static void left_with_long_heads(const char *name)
+{
+    struct ifreq request = {.ifr_flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR};
+    int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC), bytes = 12;
+    strcpy(request.ifr_name, name);
+    assert_int_equal(ioctl(fd, TUNSETIFF, &request), 0);
+    assert_int_equal(ioctl(fd, TUNSETVNETHDRSZ, &bytes), 0);
+    assert_int_equal(ioctl(fd, TUNSETPERSIST, 1ul), 0);
+    close(fd);
+}
+
+static void carries(struct device *d)
+{
+    struct stream s;
+    device_open(d);
+    stream_begin(&s);
+    UNTIL(d->w, stream_goes(&s));
+    assert_int_equal(d->wrong, 0);
+    assert_int_equal(d->refused, 0);
+    stream_end(&s);
+    V(d->w, (weir_tun_close(d->tun), 0));
+    d->tun = NULL;
+}
+
+/* A device that stays keeps what was set on it: with heads of 12 bytes, with offload, without. */
+static void tun_that_stays_is_as_it_is_opened(void **state)
+{
+    struct world *w = world_begin();
+    struct device *d = device_new(w);
+    left_with_long_heads("weirh");
+    d->service.name = "weirh";
+    d->service.offload = WEIR_SWITCH_ON;
+    d->on = large_segments;
+    carries(d);
+    assert_true(d->gso > 0 && d->largest > 2 * MTU);
+    d->service.offload = WEIR_SWITCH_DEFAULT;
+    d->service.persistent = WEIR_SWITCH_OFF;
+    d->on = whole_segments;
+    d->gso = d->largest = 0;
+    carries(d);
+    assert_true(d->gso == 0 && d->largest <= MTU);
+    assert_int_equal(if_nametoindex("weirh"), 0);
+    device_end(d);
+    world_over(w);
+}
+
 /* --- TAP ---------------------------------------------------------------------------------------
  */
 
@@ -391,6 +439,10 @@ static void tun_queues_share_flows(void **state)
     assert_int_equal(V(w, weir_tun_open(&a->tun, &a->service)), 0);
     device_open(b);
     assert_int_equal(V(w, weir_tun_open(&c->tun, &c->service)), -EINVAL);
+    c->service.multi_queue = c->service.offload = WEIR_SWITCH_ON; /* the first has none */
+    assert_int_equal(V(w, weir_tun_open(&c->tun, &c->service)), -EINVAL);
+    assert_non_null(strstr(log_last(), "offload"));
+    c->service.multi_queue = c->service.offload = WEIR_SWITCH_DEFAULT;
     for (unsigned i = 0; i < 64; i++)
         close(udp_to("10.9.0.2", 1000 + i, "x"));
     UNTIL(w, a->packets + b->packets == 64);
@@ -511,4 +563,4 @@ static void tun_refuses(void **state)
 
 K_MAIN(T(tun_answers_pings), T(tun_carries_a_stream), T(tun_carries_segments_of_64_kib),
        T(tun_as_tap_answers_arp), T(tun_queues_share_flows), T(tun_that_stays_and_has_an_owner),
-       T(tun_closed_in_its_handler), T(tun_refuses))
+       T(tun_that_stays_is_as_it_is_opened), T(tun_closed_in_its_handler), T(tun_refuses))

@@ -3,6 +3,7 @@
 #include "unit/co/co_support.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -108,6 +109,36 @@ static void run_run(const struct child *child)
     _exit(weir_run(&service, 1, &options) != 0);
 }
 
+static pthread_t first_thread;
+
+static void on_conn(weir_conn conn, void *session)
+{
+    if (pthread_equal(pthread_self(), first_thread) || weir_spawn(diver, NULL) < 0)
+        _exit(1);
+}
+
+static void dial(void *user)
+{
+    first_thread = pthread_self();
+    weir_address address;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (weir_run_address(0, &address) < 0 ||
+        connect(fd, (struct sockaddr *)&address.socket, address.socket_size) < 0)
+        _exit(1);
+}
+
+/* The first loop accepts, and others serve, on threads of their own. */
+static void run_second(const struct child *child)
+{
+    static const weir_service service = {.listen = "tcp://127.0.0.1:0", .on_conn = on_conn};
+    weir_run_options options = {.shape = WEIR_SHAPE_ACCEPTOR,
+                                .loops = 2,
+                                .on_started = dial,
+                                .quiet = true,
+                                .loop = {.backend = "epoll"}};
+    _exit(weir_run(&service, 1, &options) != 0);
+}
+
 static void see(struct child *child)
 {
     int status, ends[2];
@@ -143,8 +174,9 @@ static void assert_named(const struct child *child, void (*fn)(void))
     assert_int_not_equal(dladdr((void *)(uintptr_t)fn, &info), 0);
     snprintf(place, sizeof place, "+0x%zx", (size_t)((uintptr_t)fn - (uintptr_t)info.dli_fbase));
     assert_int_equal(child->signal, SIGSEGV);
+    const char *on = child->run == run_second ? ", on loop " : ", on loop 1;";
     if (strstr(child->said, "a coroutine has overflowed its stack of ") == NULL ||
-        strstr(child->said, place) == NULL || strstr(child->said, "on loop 1") == NULL)
+        strstr(child->said, place) == NULL || strstr(child->said, on) == NULL)
         fail_msg("\"%s\" does not name %s", child->said, place);
 }
 
@@ -181,6 +213,14 @@ static void weir_run_names_it_unless_signals_are_kept(void **state)
     see(&child);
     assert_int_equal(child.signal, SIGSEGV);
     assert_string_equal(child.said, "");
+}
+
+/* The threads of other loops block what is sent to the process, and not what they do themselves. */
+static void another_thread_names_it(void **state)
+{
+    struct child child = {.run = run_second, .fn = diver};
+    see(&child);
+    assert_named(&child, (void (*)(void))diver);
 }
 
 static void other_ends_are_not_mistaken_for_it(void **state)
@@ -250,13 +290,57 @@ static void the_handler_and_the_stack_go_with_the_last_loop(void **state)
     assert_int_equal(sigaction(SIGSEGV, &before, NULL), 0);
 }
 
+static bool on_altstack(void)
+{
+    stack_t stack = {.ss_flags = SS_DISABLE};
+    return sigaltstack(NULL, &stack) == 0 && (stack.ss_flags & SS_DISABLE) == 0;
+}
+
+static void child_counts_anew(weir_loop *of_parent)
+{
+    int wrong = 0;
+    alarm(20);
+    wrong |= weir_loop_after_fork(of_parent) != 0;
+    loop_enter(of_parent);
+    wrong |= (weir_spawn(nothing, NULL) != 0) << 1;
+    loop_enter(NULL);
+    wrong |= (!on_altstack() || (action_now().sa_flags & SA_SIGINFO) == 0) << 2;
+    weir_loop_free(of_parent);
+    wrong |= (action_now().sa_handler != SIG_DFL) << 3;
+    wrong |= on_altstack() << 4;
+    _exit(wrong);
+}
+
+static void the_child_of_a_fork_counts_its_own(void **state)
+{
+    weir_loop_options options = {.backend = "epoll", .overflow_report = true};
+    struct sigaction none = {.sa_handler = SIG_DFL}, before = action_now(); /* cmocka's */
+    weir_loop *watched;
+    int status = -1;
+    assert_int_equal(sigaction(SIGSEGV, &none, NULL), 0);
+    assert_int_equal(weir_loop_new(&watched, &options), 0);
+    former = loop_enter(watched);
+    assert_int_equal(weir_spawn(nothing, NULL), 0);
+    loop_enter(former);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        child_counts_anew(watched);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    weir_loop_free(watched);
+    assert_int_equal(sigaction(SIGSEGV, &before, NULL), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_guard_names_the_coroutine),
         cmocka_unit_test(weir_run_names_it_unless_signals_are_kept),
+        cmocka_unit_test(another_thread_names_it),
         cmocka_unit_test(other_ends_are_not_mistaken_for_it),
         cmocka_unit_test(the_handler_and_the_stack_go_with_the_last_loop),
+        cmocka_unit_test(the_child_of_a_fork_counts_its_own),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { LINES_MAX = 200, LINE_BYTES = 300 };
@@ -251,7 +252,7 @@ static void at_most_one_a_second(void **state)
     assert_true(traces() < 20);
 }
 
-static int foreign;
+static volatile sig_atomic_t foreign;
 
 static void foreign_signal(int number)
 {
@@ -283,6 +284,99 @@ static void the_signal_is_borrowed(void **state)
     assert_int_equal(sigaction(SIGURG, &before, NULL), 0);
 }
 
+/* How often the program's handler is called for one signal. */
+static int raised_foreign(void)
+{
+    int before = foreign;
+    raise(SIGURG);
+    return foreign - before;
+}
+
+static void child_of_a_watched_loop(void)
+{
+    struct sigaction now;
+    int wrong = 0;
+    alarm(20);
+    loop_enter(NULL);
+    wrong |= raised_foreign() != 1;
+    wrong |= (weir_loop_after_fork(loop) != 0) << 1;
+    sigaction(SIGURG, NULL, &now);
+    wrong |= (now.sa_handler == foreign_signal) << 2; /* it is watched again */
+    wrong |= (raised_foreign() != 1) << 3;
+    weir_loop_free(loop);
+    sigaction(SIGURG, NULL, &now);
+    wrong |= (now.sa_handler != foreign_signal) << 4;
+    _exit(wrong);
+}
+
+static void a_child_of_a_fork(void **state)
+{
+    struct sigaction own = {.sa_handler = foreign_signal}, before;
+    int status = -1;
+    assert_int_equal(sigaction(SIGURG, &own, &before), 0);
+    loop_begin();
+    turn_ms(1);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        child_of_a_watched_loop();
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_int_equal(raised_foreign(), 1);
+    teardown(state);
+    assert_int_equal(sigaction(SIGURG, &before, NULL), 0);
+}
+
+static void no_event(weir_watch *watch, int number, void *arg)
+{
+}
+
+/* Who watches the same signal puts back what he found: ours, when nobody looks any more. */
+static void the_signal_is_put_back_by_others(void **state)
+{
+    struct sigaction own = {.sa_handler = foreign_signal}, before, now;
+    weir_watch urgent = {0};
+    assert_int_equal(sigaction(SIGURG, &own, &before), 0);
+    loop_begin();
+    assert_int_equal(weir_signal(&urgent, SIGURG, no_event, NULL), 0);
+    teardown(state);
+    assert_int_equal(raised_foreign(), 1);
+    loop_begin();
+    assert_int_equal(raised_foreign(), 1);
+    teardown(state);
+    assert_int_equal(sigaction(SIGURG, NULL, &now), 0);
+    assert_true(now.sa_handler == foreign_signal);
+    assert_int_equal(sigaction(SIGURG, &before, NULL), 0);
+}
+
+static int lines_with(const char *text)
+{
+    int count = 0;
+    for (int i = 0; i < atomic_load(&line_count) && i < LINES_MAX; i++)
+        count += strstr(lines[i], text) != NULL;
+    return count;
+}
+
+/* A handler that the program sets while loops are watched stays, and is not called for us. */
+static void the_program_takes_the_signal(void **state)
+{
+    struct sigaction own = {.sa_handler = foreign_signal}, before, now;
+    usleep(1100000);
+    assert_int_equal(sigaction(SIGURG, NULL, &before), 0);
+    loop_begin();
+    assert_int_equal(sigaction(SIGURG, &own, NULL), 0);
+    foreign = 0;
+    go(stall_often, NULL);
+    finish();
+    teardown(state);
+    assert_int_equal(foreign, 0);
+    assert_int_equal(traces(), 0);
+    assert_int_equal(lines_with("has taken SIGURG"), 1);
+    assert_int_equal(sigaction(SIGURG, NULL, &now), 0);
+    assert_true(now.sa_handler == foreign_signal);
+    assert_int_equal(sigaction(SIGURG, &before, NULL), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -293,6 +387,9 @@ int main(void)
         cmocka_unit_test(each_shape),
         cmocka_unit_test(at_most_one_a_second),
         cmocka_unit_test(the_signal_is_borrowed),
+        cmocka_unit_test(a_child_of_a_fork),
+        cmocka_unit_test(the_signal_is_put_back_by_others),
+        cmocka_unit_test(the_program_takes_the_signal),
     };
 
     weir_log_set(keep_line, NULL, WEIR_LOG_WARN);

@@ -16,8 +16,10 @@
 #include <unistd.h>
 
 #include <weir/error.h>
+#include <weir/co.h>
 #include <weir/log.h>
 #include <weir/loop.h>
+#include <weir/stats.h>
 
 #include "base/alloc.h"
 #include "loop/loop.h"
@@ -289,10 +291,46 @@ static void without_memory_it_can_be_asked_for_again(void **state)
     weir_loop_free(loop);
 }
 
+static void waits_long(void *arg)
+{
+    weir_sleep(weir_after(100 * WEIR_S));
+    count(arg);
+}
+
+/* The parent's coroutines are not there, in the figures neither. */
+static void figures_of_coroutines(void **state)
+{
+    weir_loop *loop = loop_on(*state);
+    weir_loop_stats stats;
+    int ended = 0;
+    assert_int_equal(weir_spawn(waits_long, &ended), 0);
+    weir_loop_turn(loop, 1);
+    assert_int_equal(weir_loop_stats_get(loop, &stats), 0);
+    assert_int_equal(stats.coroutines, 1);
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(20);
+        MUST(weir_loop_after_fork(loop) == 0);
+        weir_loop_enter(loop);
+        MUST(weir_loop_stats_get(loop, &stats) == 0 && stats.coroutines == 0);
+        MUST(weir_spawn(waits_long, &ended) == 0);
+        MUST(weir_loop_turn(loop, 1) == 0);
+        MUST(weir_loop_stats_get(loop, &stats) == 0 && stats.coroutines == 1);
+        weir_loop_enter(NULL);
+        weir_loop_free(loop);
+        _exit(ended != 1);
+    }
+    ends_well(child);
+    weir_loop_enter(NULL);
+    weir_loop_free(loop);
+    assert_int_equal(ended, 1);
+}
+
 #define CASES(backend)                                                                       \
     {"again on " #backend, timers_and_watches_can_be_used_again, NULL, NULL, backend},       \
         {"expired on " #backend, a_fork_between_expired_timers, NULL, NULL, backend},        \
         {"pinned on " #backend, a_pin_of_the_parent_holds_nobody_up, NULL, NULL, backend},   \
+        {"figures on " #backend, figures_of_coroutines, NULL, NULL, backend},                \
         {"twice on " #backend, a_grandchild_can_use_it, NULL, NULL, backend},                \
     {                                                                                        \
         "scarce on " #backend, without_memory_it_can_be_asked_for_again, NULL, NULL, backend \
