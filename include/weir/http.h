@@ -49,6 +49,11 @@ typedef struct weir_http_options {
     const char *server_name;    /* value of Server; default none */
     uint32_t shed_ms;           /* a request that has waited longer for a loop that was too busy
                                  * for a second is refused (503): default 500 ms; WEIR_OFF */
+    /* A privileged process opens the file of the access log with this user's and group's rights
+     * (names or numbers), and without capabilities: give what weir_run has as .worker_user and
+     * .worker_group. Default: as it is, and in the master of such workers as theirs. */
+    const char *access_user;
+    const char *access_group;
 } weir_http_options;
 
 enum weir_http_flags { WEIR_HTTP_PLAIN = 1 };

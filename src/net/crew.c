@@ -48,17 +48,26 @@ static int spawn(struct master *m, unsigned number)
 {
     struct worker *w = &m->workers[number];
     struct seat *seat = &m->run->shared->seats[number];
+    sigset_t all, former;
     atomic_store(&seat->result, 0);
+    atomic_store(&seat->left, false);
     atomic_store(&seat->state, SEAT_STARTING);
     atomic_fetch_add(&seat->starts, 1);
     fflush(NULL); /* what is in a stream's buffer would be written by both */
+    master_signals(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &former); /* the child must not run a handler of ours */
     pid_t pid = fork();
-    if (pid == 0)
+    if (pid == 0) {
+        if (!m->run->signals_held)
+            m->run->mask = former;
+        m->run->signals_held = true;
         return become_worker(m, number);
+    }
+    int error = -errno;
+    pthread_sigmask(SIG_SETMASK, &former, NULL);
     w->began_ns = weir__clock_now_ns();
     w->leaving = false;
     if (pid < 0) {
-        int error = -errno;
         atomic_store(&seat->state, SEAT_EMPTY);
         weir__log(WEIR_LOG_ERROR, error, 0, "cannot fork worker %u: %s%s", number,
                   weir_error_text(error),
@@ -140,6 +149,21 @@ static void crashed(struct master *m, unsigned number, const char *how, pid_t pi
               how, wait_ms == 0 ? "at once" : "in ", wait_ms, wait_ms == 0 ? "" : " ms");
 }
 
+/* The end: a worker that was told to leave before it could know of the end (TERM to the whole
+ * group, or WINCH) has left to another one who waits in its queue. Once, whatever it tells. */
+static void take_over(struct master *m, unsigned number)
+{
+    struct worker *w = &m->workers[number];
+    if (m->phase != MASTER_ENDING || m->stops != 1 || m->kill_ns == 0 || w->again)
+        return;
+    w->again = true;
+    int result = spawn(m, number);
+    if (result == -EOWNERDEAD)
+        m->result = result;
+    else if (result == 0)
+        kill(w->pid, SIGTERM);
+}
+
 static void bury(struct master *m, unsigned number, int status, bool known)
 {
     struct worker *w = &m->workers[number];
@@ -167,11 +191,13 @@ static void bury(struct master *m, unsigned number, int status, bool known)
         weir__log(WEIR_LOG_WARN, 0, 0, "worker %u (process %d) %s while it drained", number,
                   (int)pid, how);
     }
+    if (atomic_load(&seat->left))
+        take_over(m, number);
 }
 
 static void bury_dead(struct master *m)
 {
-    for (unsigned i = 0; i < m->run->workers; i++) {
+    for (unsigned i = 0; i < m->run->workers && m->result != -EOWNERDEAD; i++) {
         int status = 0;
         if (m->workers[i].pid == 0)
             continue;
@@ -194,6 +220,8 @@ static bool hopeless(const struct master *m)
 void crew_look(struct master *m)
 {
     bury_dead(m);
+    if (m->result == -EOWNERDEAD)
+        return;
     nudges_give(m);
     if (m->phase != MASTER_SERVING)
         return;

@@ -21,14 +21,19 @@ void run_master_wake(struct run *run)
     errno = error;
 }
 
+void master_signals(sigset_t *set)
+{
+    static const int numbers[] = {SIGTERM, SIGQUIT, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH};
+    sigemptyset(set);
+    for (unsigned i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        sigaddset(set, numbers[i]);
+}
+
 /* Blocked by signals_hold already. */
 static int signals_open(struct master *m)
 {
-    static const int numbers[] = {SIGTERM, SIGQUIT, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH};
     sigset_t set;
-    sigemptyset(&set);
-    for (unsigned i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        sigaddset(&set, numbers[i]);
+    master_signals(&set);
     m->signal_fd = -1;
     if (m->run->options.keep_signals)
         return 0;
@@ -52,7 +57,7 @@ static int master_open(struct master *m, struct run *run)
         return WEIR_ENOMEM;
     for (unsigned i = 0; i < run->workers; i++)
         m->workers[i].pid_fd = -1;
-    run->shared->master = getpid();
+    run->master_pid = getpid();
     run->log_level = -1;
     int result =
         privileges_find(&run->privileges, run->options.worker_user, run->options.worker_group);
@@ -208,8 +213,9 @@ static void sleep_now(struct master *m)
         if (m->workers[i].pid != 0 && m->workers[i].pid_fd >= 0)
             m->polls[count++] = (struct pollfd){.fd = m->workers[i].pid_fd, .events = POLLIN};
     poll(m->polls, count, wait_ms(m));
-    while (read(m->told[0], bytes, sizeof bytes) == (ssize_t)sizeof bytes)
-        continue;
+    /* Once, or a worker that does not stop writing would keep us here; what is left wakes again. */
+    ssize_t taken = read(m->told[0], bytes, sizeof bytes);
+    (void)taken;
 }
 
 static void kill_late(struct master *m)
@@ -249,31 +255,33 @@ int run_master(struct run *run)
         return WEIR_ENOMEM;
     run->master = m;
     int result = master_open(m, run);
-    if (result == 0)
-        result = crew_start(m);
-    if (result == -EOWNERDEAD)
-        return result; /* all of this is the parent's: left to the end of the process */
-    m->result = result;
-    if (result < 0 && m->workers != NULL)
-        start_failed(m);
-    while (m->result != -EOWNERDEAD && (m->phase != MASTER_ENDING || crew_living(m) != 0)) {
-        sleep_now(m);
-        round_make(m);
+    if (result == 0) {
+        m->result = crew_start(m);
+        if (m->result < 0 && m->result != -EOWNERDEAD)
+            start_failed(m);
+        while (m->result != -EOWNERDEAD && (m->phase != MASTER_ENDING || crew_living(m) != 0)) {
+            sleep_now(m);
+            round_make(m);
+        }
+        result = m->result;
+        if (result == -EOWNERDEAD)
+            return result; /* all of this is the parent's: left to the end of the process */
     }
-    if (m->result == -EOWNERDEAD)
-        return m->result;
-    result = m->result;
     master_close(m);
     run->master = NULL;
     weir__free(m);
     return result;
 }
 
-struct shared *run_shared(int *own)
+bool run_shared(struct shared_view *view)
 {
     struct run *run = atomic_load(&run_running);
     if (run == NULL || run->shared == NULL)
-        return NULL;
-    *own = run->seat != NULL ? (int)(run->seat - run->shared->seats) : -1;
-    return run->shared;
+        return false;
+    *view =
+        (struct shared_view){.shared = run->shared,
+                             .seats = run->workers,
+                             .own = run->seat != NULL ? (int)(run->seat - run->shared->seats) : -1,
+                             .master = run->master_pid};
+    return true;
 }

@@ -11,6 +11,7 @@ struct worker {
     pid_t pid;        /* 0: none */
     int pid_fd;       /* -1: the kernel has none; then it is looked at now and then */
     bool leaving;     /* told to */
+    bool again;       /* started once more, for the end: see take_over */
     unsigned crashes; /* in a row */
     uint64_t began_ns;
     uint64_t due_ns; /* without one: when it is started again */
@@ -40,6 +41,8 @@ struct master {
 };
 
 enum { MASTER_POLLS = 2 };
+
+void master_signals(sigset_t *set); /* all that it hears */
 
 /* crew.c: the workers. */
 int crew_start(struct master *m);             /* all of them, for the first time */

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -40,18 +41,41 @@ static int unknown(const char *kind, const char *name)
     return WEIR_EINVALID;
 }
 
-/* The user's number, main group and name; a number needs no entry. */
-static int user_find(struct privileges *p, const char *text, char name[NAME_BYTES], char *entry)
+/* getpwnam(3): some of its databases tell by these that there is none. */
+static int lookup_failed(const char *kind, const char *name, int error)
+{
+    if (error == 0 || error == ENOENT || error == ESRCH)
+        return 0;
+    weir__log(WEIR_LOG_ERROR, -error, 0, "%s %s, whom workers run as, cannot be looked up: %s",
+              kind, name, weir_error_text(-error));
+    return -error;
+}
+
+static int groupless(const char *name)
+{
+    weir__log(WEIR_LOG_ERROR, WEIR_EINVALID, 0,
+              "workers cannot run as user %s alone: this host knows no user of that number, and so "
+              "no group of his; name --group too",
+              name);
+    return WEIR_EINVALID;
+}
+
+/* The user's number, main group and name; a number needs no entry, but a group then. */
+static int user_find(struct privileges *p, const char *text, bool grouped, char name[NAME_BYTES],
+                     char *entry)
 {
     struct passwd found, *result = NULL;
     uint32_t number;
     bool by_number = number_of(text, &number);
-    if (by_number)
-        getpwuid_r(number, &found, entry, ENTRY_BYTES, &result);
-    else
-        getpwnam_r(text, &found, entry, ENTRY_BYTES, &result);
+    int error = by_number ? getpwuid_r(number, &found, entry, ENTRY_BYTES, &result)
+                          : getpwnam_r(text, &found, entry, ENTRY_BYTES, &result);
+    error = lookup_failed("user", text, error);
+    if (error < 0)
+        return error;
     if (result == NULL && !by_number)
         return unknown("user", text);
+    if (result == NULL && !grouped)
+        return groupless(text);
     p->user = by_number ? number : found.pw_uid;
     if (result != NULL) {
         p->group = found.pw_gid;
@@ -68,7 +92,9 @@ static int group_find(struct privileges *p, const char *text, char *entry)
         p->group = number;
         return 0;
     }
-    getgrnam_r(text, &found, entry, ENTRY_BYTES, &result);
+    int error = lookup_failed("group", text, getgrnam_r(text, &found, entry, ENTRY_BYTES, &result));
+    if (error < 0)
+        return error;
     if (result == NULL)
         return unknown("group", text);
     p->group = found.gr_gid;
@@ -134,7 +160,7 @@ int privileges_find(struct privileges *p, const char *user, const char *group)
     char *entry = weir__alloc(ENTRY_BYTES);
     if (entry == NULL)
         return WEIR_ENOMEM;
-    int result = user != NULL ? user_find(p, user, name, entry) : 0;
+    int result = user != NULL ? user_find(p, user, group != NULL, name, entry) : 0;
     if (result == 0 && group != NULL)
         result = group_find(p, group, entry);
     weir__free(entry);
@@ -184,4 +210,90 @@ int privileges_drop(const struct privileges *p)
         return -EPERM;
     }
     return 0;
+}
+
+struct lender { /* what the thread was */
+    uid_t user;
+    gid_t group;
+    gid_t *groups;
+    int group_count;
+    struct __user_cap_data_struct caps[2];
+    int death_signal, dumpable; /* which the kernel forgets when the user changes */
+};
+
+static int lender_note(struct lender *l)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    l->user = (uid_t)setfsuid((uid_t)-1); /* no such user: it tells, and changes nothing */
+    l->group = (gid_t)setfsgid((gid_t)-1);
+    l->dumpable = prctl(PR_GET_DUMPABLE, 0, 0, 0, 0);
+    prctl(PR_GET_PDEATHSIG, &l->death_signal, 0, 0, 0);
+    l->group_count = getgroups(0, NULL);
+    if (l->group_count < 0 || syscall(SYS_capget, &header, l->caps) != 0)
+        return -errno;
+    l->groups = weir__alloc(((size_t)l->group_count + 1) * sizeof *l->groups);
+    if (l->groups == NULL)
+        return WEIR_ENOMEM;
+    l->group_count = getgroups(l->group_count, l->groups);
+    return l->group_count < 0 ? -errno : 0;
+}
+
+/* This thread's alone: the C library's setgroups is for all. */
+static bool groups_set(const gid_t *groups, int count)
+{
+    return syscall(SYS_setgroups, (long)count, groups) == 0;
+}
+
+static bool files_as(uid_t user, gid_t group)
+{
+    setfsgid(group);
+    setfsuid(user);
+    return (gid_t)setfsgid((gid_t)-1) == group && (uid_t)setfsuid((uid_t)-1) == user;
+}
+
+static bool lend(const struct privileges *p, const struct lender *l)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct caps[2] = {l->caps[0], l->caps[1]};
+    if (!groups_set(p->groups, p->group_count) || !files_as(p->user, p->group))
+        return false;
+    caps[0].effective = caps[1].effective = 0;
+    return syscall(SYS_capset, &header, caps) == 0;
+}
+
+static void lend_end(const struct lender *l)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    bool back = syscall(SYS_capset, &header, l->caps) == 0 && files_as(l->user, l->group) &&
+                groups_set(l->groups, l->group_count) && syscall(SYS_capset, &header, l->caps) == 0;
+    if (!back) {
+        weir__log(WEIR_LOG_ERROR, -errno, 0,
+                  "the master cannot come back from the workers' user, and ends: %s",
+                  weir_error_text(-errno));
+        abort();
+    }
+    if (l->death_signal != 0)
+        prctl(PR_SET_PDEATHSIG, l->death_signal, 0, 0, 0);
+    if (l->dumpable == 1)
+        prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+}
+
+int privileges_lend(const struct privileges *p, int (*fn)(const char *name), const char *name)
+{
+    struct lender l = {0};
+    if (!p->drop || (!has_capability(CAP_SETUID) && !has_capability(CAP_SETGID)))
+        return fn(name);
+    int result = lender_note(&l);
+    if (result == 0) {
+        errno = 0;
+        bool lent = lend(p, &l);
+        int error = errno;
+        result = lent ? fn(name) : error != 0 ? -error : -EPERM;
+        lend_end(&l);
+        if (!lent)
+            weir__log(WEIR_LOG_ERROR, result, 0, "the master cannot act as the workers' user: %s",
+                      weir_error_text(result));
+    }
+    weir__free(l.groups);
+    return result;
 }

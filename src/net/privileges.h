@@ -25,4 +25,11 @@ int privileges_find(struct privileges *privileges, const char *user, const char 
  * which is tried. 0, or an error that was logged. credentials(7), capabilities(7). */
 int privileges_drop(const struct privileges *privileges);
 
+/* Calls fn with that user's and these groups' rights to files and with no capability, and returns
+ * to what the thread was; the process ends when that is refused. Where it may not become them (a
+ * worker that is that user) or is them, fn is called as it is. The thread's own alone: setfsuid(2).
+ * What fn returns, or an error that was logged. */
+int privileges_lend(const struct privileges *privileges, int (*fn)(const char *name),
+                    const char *name);
+
 #endif

@@ -191,7 +191,7 @@ int weir__run(const weir_service *services, size_t service_size, unsigned count,
     atomic_store(&run_running, NULL);
     while (!orphan && atomic_load(&users) != 0)
         sched_yield();
-    shared_free(run->shared);
+    shared_free(run->shared, run->workers);
     run_sockets_close(run, !orphan);
     run_signals_hear(run);
     if (!orphan) {
@@ -229,6 +229,16 @@ void weir_stop(void)
     if (run != NULL)
         stop(run);
     atomic_fetch_sub(&users, 1);
+}
+
+int run_as_workers(int (*fn)(const char *name), const char *name)
+{
+    atomic_fetch_add(&users, 1);
+    const struct run *run = atomic_load(&run_running);
+    bool master = run != NULL && run->master != NULL && run->seat == NULL;
+    int result = master ? privileges_lend(&run->privileges, fn, name) : fn(name);
+    atomic_fetch_sub(&users, 1);
+    return result;
 }
 
 int weir_run_address(unsigned index, weir_address *out)

@@ -72,6 +72,7 @@ struct run {
     struct shared *shared;
     struct seat *seat;     /* in a worker */
     struct master *master; /* in the master */
+    pid_t master_pid;      /* here, as the number of seats is: workers write to `shared` */
     int go_fd;             /* in a worker: its end tells that all may serve */
     int told_fd;           /* a byte wakes the master; -1: there is none */
     weir_watch nudge;
@@ -83,6 +84,10 @@ struct run {
 };
 
 extern _Atomic(struct run *) run_running;
+
+/* Calls fn with what the workers' user may do with files, when this process is the master of
+ * workers that drop privileges; else as it is. What fn returns, or an error. Any thread. */
+int run_as_workers(int (*fn)(const char *name), const char *name);
 
 int run_sockets_open(struct run *run);
 /* Those of services that had no .listen before: it may be there now. */
@@ -106,6 +111,8 @@ void run_master_wake(struct run *run);
 int run_worker(struct run *run, unsigned number, const int *closing, unsigned count);
 /* The loop is ready: waits until the master says that all are. False: the master has gone. */
 bool run_worker_go(struct run *run);
+/* Its stops are heard; HUP and USR1 wait until on_started could set watches for them. */
+void run_worker_hear(struct run *run);
 /* Between two turns: sees to it that the counters are seen. */
 void run_worker_turn(struct run *run, weir_loop *loop);
 

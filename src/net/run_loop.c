@@ -94,8 +94,10 @@ static void drain_begin(weir_task *task, void *arg)
     if (loop->net != NULL) {
         loop->net->draining = true;
         loop->net->leaving = rl->run->seat != NULL && !atomic_load(&rl->run->shared->ending);
-        if (rl->run->seat != NULL)
+        if (rl->run->seat != NULL) {
+            atomic_store(&rl->run->seat->left, loop->net->leaving);
             atomic_store(&rl->run->seat->state, SEAT_LEAVING);
+        }
         listeners_stop(loop);
         conn_each(loop->net, drain_each, NULL);
         dgrams_close_all(loop, false);
@@ -134,10 +136,18 @@ void run_abort(struct run *run)
         loop_post(run->loops[i].loop, &run->loops[i].abort_task, abort_now, &run->loops[i], true);
 }
 
+/* A worker hears of one stop twice when it is sent to the whole group: from the sender, and from
+ * the master. A second one comes from the master as INT. */
 static void on_signal(weir_watch *watch, int number, void *arg)
 {
     struct run *run = arg;
-    atomic_fetch_add(&run->stops, number == SIGINT ? 2 : 1);
+    int none = 0;
+    if (run->seat == NULL)
+        atomic_fetch_add(&run->stops, number == SIGINT ? 2 : 1);
+    else if (number == SIGINT)
+        atomic_store(&run->stops, 2);
+    else
+        atomic_compare_exchange_strong(&run->stops, &none, 1);
 }
 
 static void on_nudge(weir_watch *watch, int number, void *arg)
@@ -252,8 +262,10 @@ static int loop_prepare(struct run_loop *rl)
         result = dgrams_make(rl, net);
     if (result == 0 && rl->index == 0 && (!rl->run->options.keep_signals || rl->run->seat != NULL))
         result = signals_start(rl->run);
-    if (result == 0 && rl->index == 0)
+    if (result == 0 && rl->index == 0 && rl->run->seat == NULL)
         run_signals_hear(rl->run);
+    else if (result == 0 && rl->index == 0)
+        run_worker_hear(rl->run);
     return result;
 }
 
@@ -340,6 +352,8 @@ void *run_loop_main(void *arg)
             run_tell_manager(run, "READY=1");
         if (rl->index == 0 && run->options.on_started != NULL)
             run->options.on_started(run->options.user);
+        if (rl->index == 0)
+            run_signals_hear(run); /* a worker's HUP and USR1: now somebody watches them */
         loop_enter(former);
         turns(rl);
         if (rl->result == -EOWNERDEAD) { /* a handler has forked: the other threads are not here */

@@ -134,10 +134,25 @@ static struct run_socket *socket_add(struct run *run)
     return socket;
 }
 
+/* A number that is given again, or that a socket of our own has got. */
+static bool is_taken(const struct run *run, int fd)
+{
+    for (unsigned s = 0; s < run->socket_count; s++)
+        for (unsigned i = 0; i < RUN_LOOPS_MAX; i++)
+            if (fd >= 0 && run->sockets[s].fds[i] == fd)
+                return true;
+    return false;
+}
+
 static int open_one(const weir_address *address, int fd, void *arg)
 {
     struct opening *opening = arg;
     struct run *run = opening->run;
+    if (is_taken(run, fd)) {
+        weir__log(WEIR_LOG_ERROR, WEIR_EINVALID, 0,
+                  "cannot listen on descriptor %d: it is listened on twice", fd);
+        return WEIR_EINVALID;
+    }
     int result = run->socket_count < LIMIT_LISTENERS_MAX ? 0 : WEIR_EFULL;
     struct run_socket *socket = result == 0 ? socket_add(run) : NULL;
     if (socket == NULL) {

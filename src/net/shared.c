@@ -9,23 +9,25 @@
 
 _Atomic(const struct shared_extra *) shared_extra;
 
+static size_t size_of(unsigned seats)
+{
+    return sizeof(struct shared) + seats * sizeof(struct seat);
+}
+
 struct shared *shared_new(unsigned seats)
 {
-    size_t bytes = sizeof(struct shared) + seats * sizeof(struct seat);
     struct shared *shared =
-        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        mmap(NULL, size_of(seats), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED)
         return NULL;
-    shared->bytes = bytes;
-    shared->seat_count = seats;
     atomic_store(&shared->log_level, -1);
     return shared;
 }
 
-void shared_free(struct shared *shared)
+void shared_free(struct shared *shared, unsigned seats)
 {
     if (shared != NULL)
-        munmap(shared, shared->bytes);
+        munmap(shared, size_of(seats));
 }
 
 /* A sequence lock: a reader that sees an odd number, or two different ones, has read a mixture. */

@@ -31,14 +31,14 @@ struct seat {
     _Atomic uint32_t starts;  /* how often a worker was started here */
     _Atomic uint32_t state;   /* enum seat_state */
     _Atomic int32_t result;   /* why it ended, when it could say so */
+    _Atomic bool left;        /* it ends without having served who waits in its queue */
     _Atomic uint32_t version; /* odd while the counters are being written */
     struct seat_stats stats;
 };
 
+/* Any worker may write anything here at any time: nothing of it is an index, a size or a process to
+ * those who read it. */
 struct shared {
-    size_t bytes; /* of the mapping */
-    unsigned seat_count;
-    int32_t master;         /* its process */
     _Atomic bool go;        /* workers may accept */
     _Atomic bool ending;    /* the whole server ends: nobody else takes what waits in the queues */
     _Atomic uint32_t stops; /* weir_stop in a worker: the whole server is meant */
@@ -57,7 +57,7 @@ struct shared_extra {
 extern _Atomic(const struct shared_extra *) shared_extra;
 
 struct shared *shared_new(unsigned seats); /* NULL: no memory */
-void shared_free(struct shared *shared);
+void shared_free(struct shared *shared, unsigned seats);
 
 /* The worker's: writes its loop's counters to its seat. */
 void seat_publish(struct seat *seat, weir_loop *loop);
@@ -68,7 +68,14 @@ bool seat_stats_read(const _Atomic uint32_t *version, const struct seat_stats *s
                      struct seat_stats *out);
 void seat_stats_add(struct seat_stats *sum, const struct seat_stats *stats);
 
-/* The running weir_run's, in its master or a worker; NULL. `own`: this worker's seat, or -1. */
-struct shared *run_shared(int *own);
+struct shared_view {
+    struct shared *shared;
+    unsigned seats;
+    int own; /* this worker's seat, or -1 */
+    int32_t master;
+};
+
+/* The running weir_run's, in its master or a worker; false: there is none. */
+bool run_shared(struct shared_view *view);
 
 #endif

@@ -14,27 +14,34 @@ static int parent_follow(const struct run *run)
 {
     if (prctl(PR_SET_PDEATHSIG, SIGTERM) != 0)
         return -errno;
-    return getppid() == run->shared->master ? 0 : WEIR_ECANCELED;
+    return getppid() == run->master_pid ? 0 : WEIR_ECANCELED;
 }
 
-/* The signals that the master passes on would end a program that does not watch them; TERM, QUIT
- * and INT stay blocked until the loop hears them. */
+static void unwatched(int number)
+{
+}
+
+/* The signals that the master passes on would end a program that does not watch them. HUP and USR1
+ * that have come since the fork wait, blocked, for who may watch them; being ignored for a moment
+ * they would be lost. */
 static void signals_calm(struct run *run)
 {
-    static const int numbers[] = {SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH};
-    for (unsigned i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        signal(numbers[i], SIG_IGN);
-    sigset_t taken;
-    sigemptyset(&taken);
-    sigaddset(&taken, SIGTERM);
-    sigaddset(&taken, SIGQUIT);
-    sigaddset(&taken, SIGINT);
-    if (!run->signals_held)
-        pthread_sigmask(SIG_SETMASK, NULL, &run->mask);
-    run->signals_held = true;
-    for (int number = 1; number < SIGRTMIN; number++)
-        if (sigismember(&taken, number))
-            sigdelset(&run->mask, number); /* the worker hears these, whoever blocked them */
+    static const int taken[] = {SIGTERM, SIGQUIT, SIGINT};
+    struct sigaction calm = {.sa_handler = unwatched, .sa_flags = SA_RESTART};
+    sigaction(SIGHUP, &calm, NULL);
+    sigaction(SIGUSR1, &calm, NULL);
+    signal(SIGUSR2, SIG_IGN);
+    signal(SIGWINCH, SIG_IGN);
+    for (unsigned i = 0; i < sizeof taken / sizeof *taken; i++)
+        sigdelset(&run->mask, taken[i]); /* the worker hears these, whoever blocked them */
+}
+
+void run_worker_hear(struct run *run)
+{
+    sigset_t mask = run->mask;
+    sigaddset(&mask, SIGHUP);
+    sigaddset(&mask, SIGUSR1);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
 }
 
 /* What is not this worker's: another one's queue would live on with this process. */

@@ -122,6 +122,35 @@ static void run_is_aborted_while_clients_come(void **state)
     pthread_join(client, NULL);
 }
 
+/* --- shape processes -------------------------------------------------------------------------- */
+
+static int hang_up_early(weir_loop *loop, void *user)
+{
+    return raise(SIGHUP);
+}
+
+static void stop_all(weir_watch *watch, int number, void *arg)
+{
+    weir_stop();
+}
+
+static void watch_late(void *watch)
+{
+    assert_int_equal(weir_signal(watch, SIGHUP, stop_all, NULL), 0);
+}
+
+/* What the master passes on while a worker starts waits until that one could set a watch. */
+static void run_keeps_a_workers_early_signals(void **state)
+{
+    static weir_watch watch;
+    weir_service service = {.listen = "tcp://127.0.0.1:0", .on_loop_start = hang_up_early};
+    weir_run_options options = {
+        .shape = WEIR_SHAPE_PROCESSES, .loops = 1, .on_started = watch_late, .user = &watch};
+    guard(HANGS_AFTER_S);
+    assert_int_equal(weir_run(&service, 1, &options), 0);
+    guard(0);
+}
+
 /* --- fork ------------------------------------------------------------------------------------- */
 
 static struct {
@@ -163,4 +192,5 @@ static void run_returns_in_a_child_of_a_handler(void **state)
 }
 
 K_MAIN(T(run_ends_when_stopped_at_its_start), T(run_ends_when_aborted_at_its_start),
-       T(run_is_aborted_while_clients_come), T(run_returns_in_a_child_of_a_handler))
+       T(run_is_aborted_while_clients_come), T(run_keeps_a_workers_early_signals),
+       T(run_returns_in_a_child_of_a_handler))

@@ -90,6 +90,17 @@ def a_managers_socket_by_its_name():
 
 
 @test
+def a_descriptor_is_taken_once():
+    web = listener()
+    for shape in SHAPES:
+        for urls in (["fd:3", "fd:3"], ["systemd:web", "fd:3"]):
+            listens = [word for url in urls for word in ("--listen", url)]
+            said = Started([web], *shape, *listens, names="web").refused()
+            assert "listened on twice" in said, said
+    web.close()
+
+
+@test
 def all_of_them_and_unix_ones():
     path = os.path.join(SCRATCH, "inherited.sock")
     local = socket.socket(socket.AF_UNIX)

@@ -32,6 +32,17 @@ def serving(server):
     return [w["process"] for w in workers(server) if w["state"] == "serving"]
 
 
+def replaced(server, victims, count):
+    """Others serve in their places. A victim that is still dying may have taken the question along."""
+    if not all(gone(pid) for pid in victims):
+        return False
+    try:
+        now = serving(server)
+    except AssertionError:
+        return False
+    return len(now) == count and not set(victims) & set(now)
+
+
 def gone(pid):
     """No such process, not as a zombie either."""
     return not os.path.exists(f"/proc/{pid}")
@@ -71,8 +82,7 @@ def a_worker_that_is_killed():
     time.sleep(0.3)  # it has published its counters: it does so within a tenth of a second
     shares = {w["process"]: w["conns"] for w in workers(server)}
     os.kill(victim, signal.SIGKILL)
-    wait_until(lambda: len(serving(server)) == 3 and victim not in serving(server),
-               what="another worker")
+    wait_until(lambda: replaced(server, [victim], 3), what="another worker")
     lost = 0
     for client in clients:
         try:
@@ -118,8 +128,7 @@ def killed_under_load():
     before = {w["process"]: w["conns"] for w in workers(server)}
     victim = pids[1]
     os.kill(victim, signal.SIGKILL)
-    wait_until(lambda: len(serving(server)) == 4 and victim not in serving(server),
-               what="another worker")
+    wait_until(lambda: replaced(server, [victim], 4), what="another worker")
     so_far = list(answered)
     wait_until(lambda: all(answered[i] > so_far[i] + 5 for i in range(len(clients))
                            if i not in lost), what="the others going on")
@@ -166,12 +175,39 @@ def it_does_not_start_unless_all_can():
     assert broken.wait() != 0
 
 
-def stop_under_load(keep_alive, *arguments, number=signal.SIGTERM):
-    server = serve(*arguments)
+def big_file():
+    with open(os.path.join(folder("processes"), "big"), "wb") as file:
+        file.truncate(24 << 20)
+
+
+def downloading(**options):
+    """A server, and a client that takes its time."""
+    server = serve(workers=2, **options)
+    big_file()
+    client = Client(server)
+    client.ask("/big")
+    client.more()
+    return server, client
+
+
+def listens_nowhere(pid):
+    """It has no listening socket of TCP any more."""
+    with open("/proc/net/tcp") as file:
+        rows = [line.split() for line in file.readlines()[1:]]
+    listening = {f"socket:[{row[9]}]" for row in rows if row[3] == "0A"}
+    fds = f"/proc/{pid}/fd"
+    return not listening & {os.readlink(f"{fds}/{fd}") for fd in os.listdir(fds)}
+
+
+def stop_under_load(keep_alive, *arguments, number=signal.SIGTERM, group=False):
+    server = serve(*arguments, limits=os.setsid if group else None)
     load = Load(server, keep_alive, BODY)
     wait_until(lambda: load.answered > 300, 20, "the load")
     crew = children(server.pid)
-    server.signal(number)
+    if group:
+        os.killpg(server.pid, number)
+    else:
+        server.signal(number)
     code = server.wait()
     load.halt.set()
     load.end()
@@ -188,17 +224,71 @@ def it_drains():
 
 
 @test
+def the_whole_group_is_told():
+    """As a service manager or a terminal does. Each worker hears it twice, which is one stop, and the
+    first time before it can know that the whole ends: who waits in its queue is served."""
+    for arguments in ([], ["--one-listener"]):
+        stop_under_load(False, *arguments, group=True)
+        stop_under_load(True, *arguments, number=signal.SIGQUIT, group=True)
+
+
+@test
+def a_second_stop_of_the_group_ends_it_at_once():
+    server, client = downloading(limits=os.setsid)
+    os.killpg(server.pid, signal.SIGTERM)
+    time.sleep(0.4)
+    assert server.process.poll() is None, "it did not wait"
+    os.killpg(server.pid, signal.SIGTERM)
+    assert server.wait() == 0
+    client.close()
+
+
+@test
+def a_worker_that_was_told_before_the_master():
+    """It leaves its queue to the next one. When the end comes meanwhile there is no next one, unless
+    the master starts one for that."""
+    server = serve("--one-listener", workers=1)
+    big_file()
+    client = Client(server)
+    client.ask("/big")
+    client.more()
+    crew = children(server.pid)
+    os.kill(crew[0], signal.SIGTERM)
+    wait_until(lambda: listens_nowhere(crew[0]), what="the end of its listening")
+    waiting = Client(server)
+    waiting.ask("/data")
+    server.signal(signal.SIGTERM)
+    client.close()
+    assert waiting.response()[2] == BODY
+    assert server.wait() == 0
+    assert gone(crew[0])
+
+
+def stands(pid):
+    with open(f"/proc/{pid}/status") as file:
+        return "\nState:\tT" in file.read()
+
+
+def pends(pid, number):
+    """Whether a signal waits for a process that stands still."""
+    with open(f"/proc/{pid}/status") as file:
+        return int(re.search(r"^ShdPnd:\s+(\w+)", file.read(), re.M)[1], 16) >> (number - 1) & 1
+
+
+@test
 def who_waits_in_the_queue_is_served():
     """Of a worker that stands still, and of one that is not there at all."""
     server = serve(workers=2)
-    for pid in serving(server):
+    crew = children(server.pid)
+    for pid in crew:
         os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: all(stands(pid) for pid in crew), what="the workers' standing still")
     clients = [Client(server) for _ in range(80)]
     for client in clients:
         client.ask("/data")
-    crew = children(server.pid)
     server.signal(signal.SIGTERM)
-    os.kill(crew[0], signal.SIGKILL)  # while it is told to drain: the master starts no other then
+    wait_until(lambda: pends(crew[0], signal.SIGTERM), what="the master telling it")
+    os.kill(crew[0], signal.SIGKILL)  # told to drain: the master starts no other then
     for pid in crew[1:]:
         os.kill(pid, signal.SIGCONT)
     answered = 0
@@ -209,6 +299,7 @@ def who_waits_in_the_queue_is_served():
             pass
     assert 0 < answered < 80, answered  # its queue went with it
     assert server.wait() == 0
+
 
 @test
 def the_queues_of_workers_that_rest():
@@ -247,13 +338,7 @@ def winch_rests_and_hup_goes_on():
 
 @test
 def a_second_signal_ends_it_at_once():
-    server = serve(workers=2)
-    path = os.path.join(folder("processes"), "big")
-    with open(path, "wb") as file:
-        file.truncate(24 << 20)
-    client = Client(server)
-    client.ask("/big")
-    client.more()
+    server, client = downloading()
     server.signal(signal.SIGTERM)
     time.sleep(0.4)
     assert server.process.poll() is None, "it did not wait"
@@ -286,13 +371,25 @@ def a_master_that_is_killed_takes_its_workers_along():
     assert client.closed()
 
 
+def workers_folder():
+    """A folder for logs, and the arguments by which workers may write there."""
+    path = folder("logs")
+    if os.geteuid() != 0:
+        return path, []
+    nobody = unprivileged()
+    os.chmod(SCRATCH, 0o755)
+    os.chown(path, nobody.pw_uid, nobody.pw_gid)
+    return path, ["--user", "nobody"]
+
+
 @test
 def logs_are_opened_anew():
     """USR1 and HUP, under load: each request is in one of the files, also of workers that are
     started afterwards: these have the file that the master has opened."""
-    path = os.path.join(SCRATCH, "access.log")
+    logs, user = workers_folder()
+    path = os.path.join(logs, "access.log")
     files = []
-    server = serve("--access-log", path)
+    server = serve("--access-log", path, *user)
     load = Load(server, True, BODY, threads=4)
     wait_until(lambda: load.answered > 100, what="the load")
     for number in (signal.SIGUSR1, signal.SIGHUP):
@@ -308,8 +405,7 @@ def logs_are_opened_anew():
     old = serving(server)
     for pid in old:
         os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: len(serving(server)) == 3 and not set(old) & set(serving(server)),
-               what="other workers")
+    wait_until(lambda: replaced(server, old, 3), what="other workers")
     with open(path) as file:
         before = len(file.readlines())
     clients = [Client(server) for _ in range(20)]
@@ -318,12 +414,49 @@ def logs_are_opened_anew():
     server.stop()
     with open(path) as file:
         assert len(file.readlines()) == before + 20
+    assert "cannot open access log" not in server.text(), server.text()
     lines = 0
     for name in (path, *files):
+        assert os.stat(name).st_uid == os.stat(logs).st_uid, name
         with open(name) as file:
             lines += len(file.readlines())
         os.remove(name)
     assert lines == load.answered + 20, (lines, load.answered)
+
+
+@test
+def a_link_in_a_folder_of_the_workers():
+    """What a worker that was taken over may leave there leads the master to nothing of its own: not
+    when it opens the log anew, and not at the next start."""
+    if os.geteuid() != 0:
+        raise Skipped("not root, so that master and workers are one user")
+    logs, user = workers_folder()
+    path, mine = os.path.join(logs, "linked.log"), folder("masters")
+    made, present = os.path.join(mine, "made"), os.path.join(mine, "present")
+    with open(present, "w") as file:
+        file.write("as it was")
+    os.chmod(present, 0o600)
+    server = serve("--access-log", path, *user, workers=1)
+    assert os.stat(path).st_uid == unprivileged().pw_uid
+    for target in (made, present):
+        os.remove(path)
+        os.symlink(target, path)
+        before = server.text().count("cannot open access log")
+        server.signal(signal.SIGUSR1)
+        wait_until(lambda: server.text().count("cannot open access log") == before + 2,
+                   what="the refusal in master and worker")
+    assert Client(server).get("/data")[0] == 200
+    with open(f"/proc/{server.pid}/status") as file:
+        status = file.read()
+    assert re.search(r"^Uid:\s+0\s+0\s+0\s+0$", status, re.M), status
+    assert re.search(r"^Gid:\s+0\s+0\s+0\s+0$", status, re.M), status
+    server.stop()
+    again = serve("--access-log", path, *user, workers=1, banner=False)
+    assert again.wait() != 0 and "cannot open access log" in again.text(), again.text()
+    assert not os.path.exists(made)
+    with open(present) as file:
+        assert file.read() == "as it was"
+    os.remove(path)
 
 
 @test
@@ -416,6 +549,13 @@ def privileges_are_dropped():
     wait_until(lambda: all(gone(pid) for pid in crew), what="the workers' end")
 
 
+def has_entry(number):
+    try:
+        return pwd.getpwuid(number) is not None
+    except KeyError:
+        return False
+
+
 @test
 def what_is_missing_is_named():
     usage = weir("serve", "--user", "nobody", code=64)[1]
@@ -423,6 +563,10 @@ def what_is_missing_is_named():
     said = weir("serve", "--shape", "processes", "--user", "no-such-user-here", "--listen",
                 "http://127.0.0.1:0", code=None)[1]
     assert "knows none of that name" in said, said
+    number = next(n for n in range(40000, 60000) if not has_entry(n))
+    said = weir("serve", "--shape", "processes", "--user", str(number), "--listen",
+                "http://127.0.0.1:0", code=None)[1]
+    assert "name --group too" in said, said
     if os.geteuid() != 0:
         raise Skipped("not root, so that it cannot be taken away")
     os.chmod(SCRATCH, 0o755)

@@ -27,7 +27,7 @@ static int answer_log_level(const struct request *request, weir_json_writer *out
 {
     const weir_json_value *level = weir_json_find(request->values, request->values, "level");
     char name[16] = "";
-    int own;
+    struct shared_view view;
     weir_json_text(out, "former", weir_log_level_name(weir_log_level_now()));
     if (level != NULL) {
         enum weir_log_level i = WEIR_LOG_ERROR;
@@ -37,9 +37,8 @@ static int answer_log_level(const struct request *request, weir_json_writer *out
         if (i > WEIR_LOG_OFF)
             return ctl_refuse(out, "no such log level", "one of error, warn, info, debug, off");
         weir_log_set_level(i);
-        struct shared *shared = run_shared(&own);
-        if (shared != NULL) /* each worker takes it with its next turn */
-            atomic_store(&shared->log_level, (int32_t)i);
+        if (run_shared(&view)) /* each worker takes it with its next turn */
+            atomic_store(&view.shared->log_level, (int32_t)i);
     }
     weir_json_text(out, "level", weir_log_level_name(weir_log_level_now()));
     return 0;

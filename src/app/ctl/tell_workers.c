@@ -40,13 +40,13 @@ static void counters_tell(const char *name, const struct seat_stats *stats, weir
     weir_json_end(out);
 }
 
-static void seat_tell(const struct gather *gather, const struct shared *shared, unsigned number,
-                      int own, struct seat_stats *sum, bool all, weir_json_writer *out)
+static void seat_tell(const struct gather *gather, const struct shared_view *view, unsigned number,
+                      struct seat_stats *sum, bool all, weir_json_writer *out)
 {
-    const struct seat *seat = &shared->seats[number];
+    const struct seat *seat = &view->shared->seats[number];
     struct seat_stats stats = {0};
     bool known = true;
-    if ((int)number == own)
+    if ((int)number == view->own)
         own_stats(gather, &stats);
     else
         known = seat_stats_read(&seat->version, &seat->stats, &stats);
@@ -71,16 +71,16 @@ static void seat_tell(const struct gather *gather, const struct shared *shared, 
 
 bool tell_workers(const struct gather *gather, bool all, weir_json_writer *out)
 {
-    int own = -1;
-    const struct shared *shared = run_shared(&own);
+    struct shared_view view;
     struct seat_stats sum = {0}, past = {0};
-    if (shared == NULL)
+    if (!run_shared(&view))
         return false;
-    weir_json_number(out, "master", (uint64_t)shared->master);
+    const struct shared *shared = view.shared;
+    weir_json_number(out, "master", (uint64_t)view.master);
     weir_json_number(out, "crashes", atomic_load(&shared->crashes));
     weir_json_array(out, "loops");
-    for (unsigned i = 0; i < shared->seat_count; i++)
-        seat_tell(gather, shared, i, own, &sum, all, out);
+    for (unsigned i = 0; i < view.seats; i++)
+        seat_tell(gather, &view, i, &sum, all, out);
     weir_json_end(out);
     if (!all)
         return true;

@@ -9,11 +9,12 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "net/run.h"
 
 static int log_failed(const char *name, int error)
 {
     const char *fix = error == -ENOENT   ? "make its directory first"
-                      : error == -EACCES ? "give this user the right to write there"
+                      : error == -EACCES ? "give the user that writes it the right to write there"
                       : error == -EISDIR ? "name a file, not a directory"
                       : error == -EROFS  ? "name a file on a file system that can be written"
                       : error == -ENXIO  ? "start the reader of this pipe first"
@@ -49,16 +50,24 @@ static int log_standard(void)
 
 /* A descriptor for the log, or a negative error. O_NONBLOCK keeps a pipe that nobody reads from
  * holding us when it is opened, and from holding a write that nobody could take back at the end. */
-static int log_open(const char *name)
+static int file_open(const char *name)
 {
-    if (name == NULL)
-        return log_standard();
     int fd = open(name, LOG_OPEN | O_CREAT, 0640);
     if (fd < 0)
         return -errno;
     if (!is_stream(fd))
         fcntl(fd, F_SETFL, O_APPEND);
     return fd;
+}
+
+/* A file, for a privileged process too, with the rights of whom it is for: a folder where workers
+ * may write could have a link to somewhere else in this place. */
+static int log_open(const struct accesslog *log)
+{
+    if (log->name == NULL)
+        return log_standard();
+    return log->whom.drop ? privileges_lend(&log->whom, file_open, log->name)
+                          : run_as_workers(file_open, log->name);
 }
 
 static struct accesslog *log_new(const char *name, int format)
@@ -91,7 +100,13 @@ int accesslog_open(weir_http_app *app)
     struct accesslog *log = log_new(o->access_log, format);
     if (log == NULL)
         return WEIR_ENOMEM;
-    int fd = log_open(log->name);
+    int result =
+        log->name != NULL ? privileges_find(&log->whom, o->access_user, o->access_group) : 0;
+    if (result < 0) {
+        accesslog_release(log);
+        return result;
+    }
+    int fd = log_open(log);
     if (fd < 0) {
         accesslog_release(log);
         return log_failed(o->access_log, fd);
@@ -109,7 +124,7 @@ void weir_http_reopen_logs(weir_http_app *app)
     if (app == NULL || app->access == NULL || app->access->name == NULL)
         return;
     struct accesslog *log = app->access;
-    int fd = log_open(log->name);
+    int fd = log_open(log);
     if (fd < 0 || dup3(fd, log->fd, O_CLOEXEC) < 0)
         log_failed(log->name, fd < 0 ? fd : -errno); /* the old one is written on */
     else

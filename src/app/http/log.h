@@ -6,6 +6,7 @@
 
 #include "app/http/accesslog.h"
 #include "app/http/server.h"
+#include "net/privileges.h"
 
 /* The file. Counted: a write may be under way when the application is gone. */
 struct accesslog {
@@ -14,7 +15,8 @@ struct accesslog {
     _Atomic bool
         stream; /* a pipe, a terminal: several writers mix beyond what one write keeps whole */
     enum accesslog_format format;
-    char *name; /* NULL: standard output */
+    char *name;             /* NULL: standard output */
+    struct privileges whom; /* with whose rights it is opened, when .drop */
 };
 
 void accesslog_release(struct accesslog *log);

@@ -294,6 +294,8 @@ static int app_make(struct serve *serve)
                                  .body_max_bytes = serve->max_body,
                                  .access_log = serve->access_log,
                                  .access_format = format_names[serve->access_format],
+                                 .access_user = serve->user,
+                                 .access_group = serve->group,
                                  .headers = serve->headers.items};
     weir_http_files files = {.listing = serve->listing,
                              .hidden = serve->hidden,

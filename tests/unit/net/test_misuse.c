@@ -136,6 +136,16 @@ static void addresses_that_are_none(void **state)
     weir_loop_enter(it.loop);
 }
 
+/* Shape processes would fork the loop. */
+static void a_run_within_a_loop(void **state)
+{
+    weir_service service = {.listen = "tcp://127.0.0.1:0"};
+    weir_run_options options = {.shape = WEIR_SHAPE_PROCESSES, .loops = 2};
+    assert_int_equal(weir_run(&service, 1, &options), WEIR_EMISUSE);
+    assert_non_null(strstr(it.logged, "no loop of this process survives"));
+    assert_int_equal(weir_run(&service, 1, &options), WEIR_EMISUSE); /* the first one is over */
+}
+
 /* All of a service's addresses or none: what was opened before the one that fails is closed. */
 static void all_addresses_or_none(void **state)
 {
@@ -350,6 +360,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(addresses_that_are_none),
+        CASE(a_run_within_a_loop),
         CASE(all_addresses_or_none),
         CASE(listeners_of_others),
         CASE(sends_that_are_none),
