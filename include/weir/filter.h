@@ -74,9 +74,13 @@ WEIR_API int weir_filter_down(weir_filter_at *at, weir_view data);
 WEIR_API void weir_filter_down_end(weir_filter_at *at);
 /* The filter can take output again, or its held bytes may go on: calls output again soon. */
 WEIR_API void weir_filter_wake(weir_filter_at *at);
+/* While `pause`, no more is received than what is on its way already: for a filter that cannot go
+ * on yet. Input comes once more, or as often as the kernel had it by then; the end of the peer, and
+ * a reset, are told if they come before that. Deadlines go on. */
+WEIR_API void weir_filter_pause(weir_filter_at *at, bool pause);
 /* How many bytes the filter keeps for the connection elsewhere, with a library say: they count in
- * the loop's memory (memory_max_bytes), beyond which nobody is accepted. In place of what was told
- * before; nothing from the connection's end on. */
+ * the loop's memory (memory_max_bytes), beyond which nobody is accepted; nobody's reading pauses
+ * for them. In place of what was told before; nothing from the connection's end on. */
 WEIR_API void weir_filter_charge(weir_filter_at *at, uint32_t bytes);
 /* Ends the connection with an error, at once; WEIR_ETOOBIG and WEIR_EREFUSED are a limit's refusal.
  */
@@ -84,6 +88,9 @@ WEIR_API void weir_filter_fail(weir_filter_at *at, int error);
 /* Ends the connection with an error, in order: what was passed down (an alert) is sent before. A
  * handshake, too. The same two are a limit's. */
 WEIR_API void weir_filter_close(weir_filter_at *at, int error);
+/* What a negative result of input_end does, later: the input ends here with an error, behind what
+ * was passed up. */
+WEIR_API void weir_filter_cut(weir_filter_at *at, int error);
 /* The host that an outgoing connection was to reach, as its URL named it: a name, or an address in
  * numbers without brackets and scope. Its length, WEIR_ETOOBIG when `size` bytes do not hold it
  * and its NUL, WEIR_EINVALID where there is none (accepted, or a unix socket). */

@@ -73,12 +73,15 @@ typedef struct weir_tls_server_options {
      * have no access to the file. They are the file's as long as it says so: whoever writes it
      * renews them. NULL: keys of this weir_tls alone, renewed each hour. */
     const char *ticket_key_file;
-    /* Handshakes that begin in a second, on all loops together; 0: no limit. More of them wait, for
-     * 3 s at most and within .first_byte_ms, while established connections go on; one whose place
-     * would be later is reset (WEIR_EREFUSED, refused by a limit) and counted. Up to 1 000 000. */
+    /* Handshakes that begin in a second, on all loops of the process together (not on those of
+     * other processes: each has a rate of its own); 0: no limit. One begins when its hello has come
+     * in full. More of them wait, for 3 s at most and within .first_byte_ms, while established
+     * connections go on; one whose place would be later is reset (WEIR_EREFUSED, refused by a
+     * limit) and counted. Up to 1 000 000. */
     uint32_t handshake_rate;
     /* Handshakes are made by the worker pool, so that what private keys do (milliseconds each, with
-     * RSA of 4096 bits) does not hold the loop. Each takes longer, for the ways there and back. */
+     * RSA of 4096 bits) does not hold the loop. Each takes longer, for the ways there and back. Up
+     * to 1024 at a time, on all loops; what is beyond that is made on the loop, as without. */
     bool handshake_on_pool;
 } weir_tls_server_options;
 
@@ -145,7 +148,8 @@ static inline weir_tls *weir_tls_client_new(const weir_tls_client_options *optio
  * When that fails the former ones stay. 0 or an error, logged. Waits for files. Any thread. */
 WEIR_API int weir_tls_reload(weir_tls *tls);
 
-/* After every service that uses it has ended. NULL is fine. */
+/* After every service that uses it has ended, and the last of their connections; steps that the
+ * worker pool still makes for those keep what they need. NULL is fine. */
 WEIR_API void weir_tls_free(weir_tls *tls);
 
 /* For weir_service.tls; lives as long as `tls`. Any thread. */

@@ -136,6 +136,7 @@ void memory_charge(struct memory *memory, size_t less, size_t more)
     WEIR_DEBUG_ASSERT(less <= memory->used_bytes && less <= memory->held_bytes);
     memory->used_bytes += more - less;
     memory->held_bytes += more - less;
+    memory->charged_bytes += more - less;
 }
 
 void memory_give(struct memory *memory, void *chunk, size_t room)

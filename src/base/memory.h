@@ -22,10 +22,11 @@ struct memory_class {
 
 struct memory {
     struct memory_class classes[MEMORY_CLASSES];
-    uint64_t used_bytes;  /* handed out, counted by class size */
-    uint64_t held_bytes;  /* taken from the system: used and free */
-    uint64_t limit_bytes; /* 0: none */
-    uint64_t refused;     /* how often the limit said no */
+    uint64_t used_bytes;    /* handed out, counted by class size */
+    uint64_t held_bytes;    /* taken from the system: used and free */
+    uint64_t charged_bytes; /* of both: what others have taken */
+    uint64_t limit_bytes;   /* 0: none */
+    uint64_t refused;       /* how often the limit said no */
 };
 
 void memory_init(struct memory *memory, uint64_t limit_bytes);

@@ -194,6 +194,8 @@ static int decide(weir_loop *loop, struct conn *c, struct receive *r, int *resul
         *result = input_size(s) != 0 ? WEIR_EPROTO : 0;
         return 1;
     }
+    if ((conn_flags(c) & CONN_ERROR_HELD) != 0 && (c->busy == NULL || c->busy->held == NULL))
+        conn_again(loop, c); /* all that came before the error is here: it is told now */
     if (!s->draining || input_size(s) != 0)
         return 0;
     conn_close(loop, c); /* the server is being stopped, and nothing is going on here */

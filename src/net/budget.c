@@ -1,5 +1,7 @@
 /* The loop's memory budget (K6): beyond it reading pauses on the largest holders first, then
- * accepting stops; below three quarters of it everybody goes on. */
+ * accepting stops; below three quarters of it everybody goes on. What filters keep elsewhere stops
+ * accepting too, and pauses nobody: it is there for as long as idle connections are, and a pause
+ * gives nothing of it back. */
 #include "base/log.h"
 #include "net/conn.h"
 
@@ -39,15 +41,25 @@ static void consider(weir_loop *loop, struct conn *c, void *arg)
     largest->sizes[at] = size;
 }
 
+/* What a pause could keep from growing. */
+static uint64_t own_bytes(const weir_loop *loop)
+{
+    return loop->memory.used_bytes - loop->memory.charged_bytes;
+}
+
+static void pause_one(weir_loop *loop, struct conn *c)
+{
+    loop->net->budget_pauses = true;
+    loop->net->counters.budget_pauses++;
+    conn_pause(loop, c, CONN_PAUSED_BUDGET);
+}
+
 static void pause_largest(weir_loop *loop)
 {
-    struct net *net = loop->net;
     struct largest largest = {.count = 0};
-    conn_each(net, consider, &largest);
-    for (unsigned i = 0; i < largest.count; i++) {
-        conn_pause(loop, largest.conns[i], CONN_PAUSED_BUDGET);
-        net->counters.budget_pauses++;
-    }
+    conn_each(loop->net, consider, &largest);
+    for (unsigned i = 0; i < largest.count; i++)
+        pause_one(loop, largest.conns[i]);
 }
 
 static void go_over(weir_loop *loop)
@@ -70,10 +82,10 @@ static void go_over(weir_loop *loop)
 void budget_received(weir_loop *loop, struct conn *c)
 {
     go_over(loop);
-    if (c->phase != CONN_OPEN || holding(c) == 0 || (conn_flags(c) & CONN_PAUSED_BUDGET) != 0)
+    if (own_bytes(loop) <= loop->memory.limit_bytes || c->phase != CONN_OPEN || holding(c) == 0 ||
+        (conn_flags(c) & CONN_PAUSED_BUDGET) != 0)
         return;
-    loop->net->counters.budget_pauses++;
-    conn_pause(loop, c, CONN_PAUSED_BUDGET);
+    pause_one(loop, c);
 }
 
 /* Whoever holds nothing any more goes on. A part of a message stays where it is: were it read on,
@@ -92,8 +104,8 @@ static void resume_one(weir_loop *loop, struct conn *c, void *arg)
 
 static void resume_all(weir_loop *loop)
 {
+    loop->net->budget_pauses = false;
     conn_each(loop->net, resume_one, NULL);
-    listeners_room(loop, NULL);
 }
 
 void budget_check(weir_loop *loop)
@@ -102,14 +114,17 @@ void budget_check(weir_loop *loop)
     uint64_t used = loop->memory.used_bytes, limit = loop->memory.limit_bytes;
     if (!net->over_budget && used <= limit)
         return;
+    if (net->budget_pauses && own_bytes(loop) < limit / 4 * 3)
+        resume_all(loop);
     if (net->over_budget && used < limit / 4 * 3) {
         net->over_budget = false;
-        resume_all(loop);
+        listeners_room(loop, NULL);
         return;
     }
     if (used <= limit || loop->now_ms - net->budget_checked_ms < BUDGET_CHECK_MS)
         return;
     net->budget_checked_ms = loop->now_ms;
     go_over(loop);
-    pause_largest(loop);
+    if (own_bytes(loop) > limit)
+        pause_largest(loop);
 }

@@ -287,7 +287,7 @@ struct net {
     struct conn_queue lists[CONN_LISTS];
     struct loans *loans;
     struct net_counters counters;
-    bool over_budget, stopping, draining, trimming, stuck;
+    bool over_budget, budget_pauses, stopping, draining, trimming, stuck;
     bool leaving;     /* draining, and others go on with the listeners: their queues are theirs */
     bool drain_again; /* somebody was left alone: he is to be asked again */
     uint32_t straight_clients; /* connections that coroutines have made */
@@ -496,6 +496,8 @@ struct aim {
 };
 /* Called before it is established. 0 or WEIR_ENOMEM, and then it must not go on without. */
 int filters_aim(weir_loop *loop, struct conn *c, const struct aim *aim);
+/* A filter is paused and something has come since: no more is received (weir_filter_pause). */
+bool filters_paused(const struct conn *c);
 /* The proxies have not answered yet. */
 bool filters_dialing(const struct conn *c);
 int filters_open(weir_loop *loop, struct conn *c);

@@ -28,11 +28,14 @@ struct level {
     bool blocked;     /* took less than it was given: waits for weir_filter_wake */
     bool dropped;     /* the filter takes no output any more: what comes from above is dropped */
     bool up_ended;
+    bool paused; /* it wants no input now */
 };
 
 struct filter_stack {
     uint32_t count;
     bool pumping;
+    bool came;          /* something, while one of them was paused */
+    uint32_t paused;    /* levels */
     char *host;         /* that its URL named; NULL: an address */
     uint16_t port;      /* with .via: of its URL */
     uint32_t via_count; /* the lowest levels, which speak to proxies */
@@ -130,7 +133,9 @@ int filters_open(weir_loop *loop, struct conn *c)
 
 void filters_input(weir_loop *loop, struct conn *c, weir_view data)
 {
-    struct level *level = &stack_of(c)->levels[0];
+    struct filter_stack *stack = stack_of(c);
+    struct level *level = &stack->levels[0];
+    stack->came |= stack->paused != 0;
     int result = level->filter->input(&level->at, level->state, data);
     if (result < 0 && c->phase <= CONN_OPEN) /* else a handler has closed it, and that goes on */
         weir_filter_fail(&level->at, result);
@@ -327,6 +332,12 @@ bool filters_busy(const struct conn *c)
     return stack->levels[stack->count - 1].ready; /* a handshake is not waited for */
 }
 
+bool filters_paused(const struct conn *c)
+{
+    const struct filter_stack *stack = stack_of(c);
+    return stack != NULL && stack->paused != 0 && stack->came;
+}
+
 bool filters_dialing(const struct conn *c)
 {
     const struct filter_stack *stack = stack_of(c);
@@ -474,6 +485,20 @@ void weir_filter_wake(weir_filter_at *at)
     conn_dirty(at->loop, at->c);
 }
 
+void weir_filter_pause(weir_filter_at *at, bool pause)
+{
+    struct filter_stack *stack = stack_of(at->c);
+    struct level *level = level_of(at);
+    if (level->paused == pause)
+        return;
+    level->paused = pause;
+    stack->paused = pause ? stack->paused + 1 : stack->paused - 1;
+    if (stack->paused != 0)
+        return;
+    stack->came = false;
+    conn_dirty(at->loop, at->c); /* arms the receive */
+}
+
 void weir_filter_charge(weir_filter_at *at, uint32_t bytes)
 {
     struct level *level = level_of(at);
@@ -489,6 +514,12 @@ static enum weir_why why_of(int error)
 void weir_filter_fail(weir_filter_at *at, int error)
 {
     conn_fail(at->loop, at->c, why_of(error), error);
+}
+
+void weir_filter_cut(weir_filter_at *at, int error)
+{
+    if (at->c->phase <= CONN_OPEN)
+        conn_input_cut(at->loop, at->c, error);
 }
 
 void weir_filter_close(weir_filter_at *at, int error)

@@ -25,8 +25,8 @@ void conn_recv_want(weir_loop *loop, struct conn *c)
     if ((flags & (CONN_RECV_ARMED | CONN_PEER_ENDED | CONN_ERROR_HELD)) != 0 ||
         c->phase < CONN_OPENING || c->phase > CONN_LINGERING || c->list == CONN_LIST_BLOCKS)
         return;
-    if (c->phase <= CONN_OPEN &&
-        ((flags & CONN_PAUSED) != 0 || (c->busy != NULL && held_size(c) > c->service->hold_max))) {
+    if (c->phase <= CONN_OPEN && ((flags & CONN_PAUSED) != 0 || filters_paused(c) ||
+                                  (c->busy != NULL && held_size(c) > c->service->hold_max))) {
         conn_flags(c) &= ~(uint32_t)CONN_DRAINED; /* what comes now stays in the socket, unseen */
         return;
     }
@@ -216,7 +216,8 @@ void conn_input(weir_loop *loop, struct conn *c, weir_view data)
     }
     filters_input(loop, c, data);
     /* What gives nothing to consume may have to be answered all the same. */
-    if (c->phase <= CONN_OPEN && ((conn_flags(c) & CONN_PAUSED) != 0 || conn_marked(loop, c)))
+    if (c->phase <= CONN_OPEN &&
+        ((conn_flags(c) & CONN_PAUSED) != 0 || filters_paused(c) || conn_marked(loop, c)))
         recv_stop(loop, c);
 }
 

@@ -33,6 +33,7 @@ static int bio_write(BIO *bio, const char *data, size_t size, size_t *wrote)
     struct tls_state *s = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
     *wrote = 0;
+    s->spoke = true;
     /* After an error of the layer below the connection has ended: it takes nothing. */
     int result = s->down_error;
     if (s->job != NULL)

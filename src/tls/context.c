@@ -239,6 +239,8 @@ static weir_tls *tls_new(void)
         return NULL;
     }
     pthread_mutex_init(&tls->lock, NULL);
+    atomic_init(&tls->refs, 1);
+    tls->jobs_most = TLS_JOBS_MAX;
     tls->layer = (weir_layer){&tls_filter, tls};
     return tls;
 }
@@ -263,7 +265,7 @@ weir_tls *weir__tls_client_new(const weir_tls_client_options *options, size_t si
 
 void weir_tls_free(weir_tls *tls)
 {
-    if (tls == NULL)
+    if (tls == NULL || atomic_fetch_sub_explicit(&tls->refs, 1, memory_order_acq_rel) != 1)
         return;
     tls_unref(tls->current);
     tls_config_free(&tls->config);

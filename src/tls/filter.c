@@ -37,8 +37,6 @@ static void broken(struct tls_state *s, const char *cause)
     bool looks = !s->ready && (SSL_get_verify_mode(s->ssl) & SSL_VERIFY_PEER) != 0;
     long verified = looks ? SSL_get_verify_result(s->ssl) : X509_V_OK;
     s->failed = true;
-    if (!s->ready)
-        tls_count(s, TLS_COUNT_FAILED);
     if (s->down_error < 0) {
         weir_filter_fail(s->at, s->down_error);
         return;
@@ -245,7 +243,6 @@ int tls_ended(struct tls_state *s)
     s->peer_ended = true;
     if (s->ready)
         return WEIR_ECUT;
-    tls_count(s, TLS_COUNT_FAILED);
     failure_told(s, WEIR_ETLS, "the peer left in the middle of it");
     return WEIR_ETLS;
 }
@@ -303,6 +300,8 @@ static int tls_output_end(weir_filter_at *at, void *state)
 static void tls_close(weir_filter_at *at, void *state)
 {
     struct tls_state *s = state;
+    if (s->admitted && !s->ready)
+        tls_count(s, TLS_COUNT_FAILED);
     tls_session_close(s);
     tls_rate_leave(s);
     tls_job_leave(s);

@@ -14,6 +14,7 @@ struct tls_bytes {
 struct tls_job {
     struct tls_state copy; /* what OpenSSL sees; only the job's thread has it while that runs */
     struct tls_state *s;   /* NULL: the connection has gone */
+    atomic_bool gone;      /* and nothing is to be made for it */
     struct tls_bytes in, later, out;
     bool no_room;
     int result, stopped; /* of SSL_do_handshake */
@@ -38,16 +39,20 @@ static bool append(struct tls_bytes *to, const void *data, size_t size)
 
 static void job_free(struct tls_job *job)
 {
+    weir_tls *tls = job->copy.tls;
     OPENSSL_free(job->in.data);
     OPENSSL_free(job->later.data);
     OPENSSL_free(job->out.data);
     OPENSSL_free(job);
+    atomic_fetch_sub(&tls->jobs, 1);
+    weir_tls_free(tls); /* the job's reference */
 }
 
 static int job_run(void *arg)
 {
     struct tls_job *job = arg;
-    job->result = tls_step(&job->copy, &job->stopped, job->text);
+    if (!atomic_load_explicit(&job->gone, memory_order_relaxed))
+        job->result = tls_step(&job->copy, &job->stopped, job->text);
     return 0;
 }
 
@@ -65,6 +70,7 @@ static void learn(struct tls_state *s, const struct tls_job *job)
     s->handshake_bytes = job->copy.handshake_bytes;
     s->too_big = job->copy.too_big;
     s->too_many = job->copy.too_many;
+    s->spoke = job->copy.spoke;
     if (job->no_room)
         s->down_error = WEIR_ENOMEM;
 }
@@ -89,7 +95,7 @@ static void go_on(struct tls_state *s, struct tls_job *job)
     if (job->in.size != 0)
         tls_take(s, job->in.data, (uint32_t)job->in.size);
     if (s->job == NULL && s->end_came && weir_conn_alive(conn) && !s->failed && !s->peer_ended)
-        fail(s, tls_ended(s));
+        weir_filter_cut(s->at, tls_ended(s));
 }
 
 static void job_done(weir_loop *loop, int result, void *arg)
@@ -103,50 +109,72 @@ static void job_done(weir_loop *loop, int result, void *arg)
         job_free(job);
         return;
     }
+    const weir_conn conn = {weir_filter_conn(s->at)};
     s->job = NULL;
     belongs(ssl, s);
     learn(s, job);
+    weir_filter_pause(s->at, false);
     if (s->down_error == 0 && job->out.size != 0 && !s->failed)
         s->down_error = weir_filter_down(s->at, weir_bytes(job->out.data, job->out.size));
     if (result < 0 && !s->failed) /* it was not begun: the loop ends */
         fail(s, result);
     else if (!s->failed && tls_stepped(s, job->result, job->stopped, job->text))
         go_on(s, job);
+    if (weir_conn_alive(conn))
+        tls_cost_tell(s);
     job_free(job);
+}
+
+/* It has a reference to the weir_tls, which may be freed as soon as the connection is gone. */
+static struct tls_job *job_new(struct tls_state *s, const uint8_t *bytes, uint32_t size)
+{
+    struct tls_job *job = OPENSSL_zalloc(sizeof *job);
+    if (job == NULL)
+        return NULL;
+    atomic_fetch_add_explicit(&s->tls->refs, 1, memory_order_relaxed);
+    bool many = atomic_fetch_add(&s->tls->jobs, 1) >= s->tls->jobs_most;
+    job->s = s;
+    job->copy = *s;
+    if (!many && append(&job->in, bytes, size))
+        return job;
+    job_free(job);
+    return NULL;
 }
 
 bool tls_job_start(struct tls_state *s, const uint8_t *bytes, uint32_t size)
 {
-    struct tls_job *job = OPENSSL_zalloc(sizeof *job);
-    if (job == NULL || !append(&job->in, bytes, size)) {
-        OPENSSL_free(job);
+    struct tls_job *job = job_new(s, bytes, size);
+    if (job == NULL)
         return false;
-    }
-    job->s = s;
-    job->copy = *s;
     job->copy.at = NULL;
     job->copy.job = job;
     job->copy.input = job->in.data;
     job->copy.input_size = size;
     s->job = job;
     belongs(s->ssl, &job->copy);
-    if (weir__work(job_run, job_done, job) == 0)
+    if (weir__work(job_run, job_done, job) == 0) {
+        weir_filter_pause(s->at, true);
         return true;
+    }
     belongs(s->ssl, s); /* the pool has no room: so it is done here */
     s->job = NULL;
     job_free(job);
     return false;
 }
 
+/* Nothing is received any more, so this is what was on its way: much of it may be the client's, who
+ * has ended its handshake, and not part of that. What is counts when OpenSSL takes it. */
 void tls_job_later(struct tls_state *s, const uint8_t *bytes, uint32_t size)
 {
-    struct tls_bytes *later = &s->job->later;
-    if (size > s->loaded->config->handshake_max_bytes - later->size) {
-        s->failed = true;
-        weir_filter_close(s->at, WEIR_ETOOBIG);
-    } else if (!append(later, bytes, size)) {
+    if (append(&s->job->later, bytes, size))
+        tls_cost_tell(s);
+    else
         fail(s, WEIR_ENOMEM);
-    }
+}
+
+uint32_t tls_job_held(const struct tls_state *s)
+{
+    return s->job != NULL ? (uint32_t)(s->job->in.room + s->job->later.room) : 0;
 }
 
 bool tls_job_write(struct tls_job *job, const void *data, size_t size)
@@ -159,6 +187,7 @@ void tls_job_leave(struct tls_state *s)
 {
     if (s->job == NULL)
         return;
+    atomic_store_explicit(&s->job->gone, true, memory_order_relaxed);
     s->job->s = NULL;
     s->job = NULL;
     s->ssl = NULL; /* it has them now */

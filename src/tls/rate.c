@@ -1,7 +1,8 @@
 /* How many handshakes of a server begin in a second. Each takes the next place in time, which all
  * loops hand out together; what comes before its place waits with the bytes it has, so that
  * established connections, which need a hundredth of the work, go first. Whoever's place is too far
- * off is refused at once, while its client still has the patience to ask somebody else. */
+ * off is refused at once, while its client still has the patience to ask somebody else. A place is
+ * for a hello that has come in full: else places could be saved up, by a byte each. */
 #include <string.h>
 
 #include "tls/tls.h"
@@ -15,6 +16,7 @@ struct tls_wait {
     struct tls_state *s;
     uint8_t *bytes;
     uint32_t size;
+    bool placed; /* else it waits for the rest of its hello */
 };
 
 static weir_time interval(const weir_tls *tls)
@@ -61,14 +63,14 @@ static void wait_free(struct tls_state *s)
 {
     struct tls_wait *wait = s->wait;
     s->wait = NULL;
-    count(s->tls, TLS_COUNT_WAITING, -1);
+    if (wait->placed)
+        count(s->tls, TLS_COUNT_WAITING, -1);
     OPENSSL_free(wait->bytes);
     OPENSSL_free(wait);
 }
 
-static void on_turn(weir_timer *timer, void *arg)
+static void go_on(struct tls_state *s)
 {
-    struct tls_state *s = arg;
     struct tls_wait *wait = s->wait;
     uint8_t *bytes = wait->bytes;
     uint32_t size = wait->size;
@@ -78,6 +80,44 @@ static void on_turn(weir_timer *timer, void *arg)
     count(s->tls, TLS_COUNT_BEGUN, 1);
     tls_take(s, bytes, size);
     OPENSSL_free(bytes);
+}
+
+static void on_turn(weir_timer *timer, void *arg)
+{
+    struct tls_state *s = arg;
+    const weir_conn conn = {weir_filter_conn(s->at)};
+    if (s->failed || s->peer_ended || !weir_conn_alive(conn))
+        wait_free(s); /* it is closing, and begins no handshake any more */
+    else
+        go_on(s);
+}
+
+/* Whether the first message has come in full (RFC 8446 sections 4 and 5.1), or is none: that is
+ * OpenSSL's to refuse. */
+static bool hello_is_whole(const uint8_t *bytes, size_t size)
+{
+    enum { RECORD_HEADER = 5, MESSAGE_HEADER = 4 };
+    uint8_t header[MESSAGE_HEADER];
+    size_t have = 0, want = MESSAGE_HEADER;
+    for (; size >= RECORD_HEADER; bytes += RECORD_HEADER, size -= RECORD_HEADER) {
+        size_t length = (size_t)bytes[3] << 8 | bytes[4], left = size - RECORD_HEADER;
+        size_t part = length < left ? length : left;
+        if (bytes[0] != SSL3_RT_HANDSHAKE || length == 0 || length > SSL3_RT_MAX_PLAIN_LENGTH)
+            return true;
+        for (size_t i = 0; i < part && have + i < MESSAGE_HEADER; i++)
+            header[have + i] = bytes[RECORD_HEADER + i];
+        have += part;
+        if (have >= MESSAGE_HEADER)
+            want = MESSAGE_HEADER +
+                   ((size_t)header[1] << 16 | (size_t)header[2] << 8 | (size_t)header[3]);
+        if (have >= want)
+            return true;
+        bytes += part;
+        size -= part;
+        if (part < length)
+            return false;
+    }
+    return size != 0 && bytes[0] != SSL3_RT_HANDSHAKE;
 }
 
 /* False: there is no room for that. */
@@ -101,40 +141,53 @@ static bool append(struct tls_state *s, weir_view data)
     return true;
 }
 
-static bool wait_begin(struct tls_state *s, weir_time until)
+static bool wait_make(struct tls_state *s)
 {
-    s->wait = OPENSSL_zalloc(sizeof *s->wait);
+    if (s->wait == NULL)
+        s->wait = OPENSSL_zalloc(sizeof *s->wait);
     if (s->wait == NULL) {
         s->failed = true;
         weir_filter_fail(s->at, WEIR_ENOMEM);
-        return false;
     }
-    count(s->tls, TLS_COUNT_WAITED, 1);
-    count(s->tls, TLS_COUNT_WAITING, 1);
-    weir_timer_start(&s->wait->turn, until, on_turn, s);
-    return true;
+    return s->wait != NULL;
+}
+
+/* All of its hello is there. */
+static void place_find(struct tls_state *s)
+{
+    weir_time now = weir_now(), begins = place_take(s->tls, now);
+    if (begins == WEIR_NEVER) {
+        refuse(s);
+    } else if (begins <= now) {
+        go_on(s);
+    } else {
+        s->wait->placed = true;
+        count(s->tls, TLS_COUNT_WAITED, 1);
+        count(s->tls, TLS_COUNT_WAITING, 1);
+        weir_timer_start(&s->wait->turn, begins, on_turn, s);
+        tls_cost_tell(s);
+    }
 }
 
 bool tls_rate_admits(struct tls_state *s, weir_view data)
 {
-    weir_time now = weir_now();
-    if (s->wait != NULL) {
-        append(s, data);
-        return false;
+    s->admitted = s->tls->config.handshake_rate == 0;
+    if (s->admitted) {
+        count(s->tls, TLS_COUNT_BEGUN, 1);
+        return true;
     }
-    weir_time begins = s->tls->config.handshake_rate != 0 ? place_take(s->tls, now) : now;
-    if (begins == WEIR_NEVER) {
-        refuse(s);
+    if (!wait_make(s) || !append(s, data))
         return false;
-    }
-    s->admitted = begins <= now;
-    if (!s->admitted) {
-        if (wait_begin(s, begins))
-            append(s, data);
-        return false;
-    }
-    count(s->tls, TLS_COUNT_BEGUN, 1);
-    return true;
+    if (!s->wait->placed && hello_is_whole(s->wait->bytes, s->wait->size))
+        place_find(s);
+    else
+        tls_cost_tell(s);
+    return false;
+}
+
+uint32_t tls_rate_held(const struct tls_state *s)
+{
+    return s->wait != NULL ? s->wait->size : 0;
 }
 
 void tls_rate_leave(struct tls_state *s)
@@ -142,8 +195,10 @@ void tls_rate_leave(struct tls_state *s)
     if (s->wait == NULL)
         return;
     /* Its place is in time to come: the last one in line moves up instead of it, which is later. */
-    weir_timer_cancel(&s->wait->turn);
-    atomic_fetch_sub(&s->tls->handshake_next, interval(s->tls));
+    if (s->wait->placed) {
+        weir_timer_cancel(&s->wait->turn);
+        atomic_fetch_sub(&s->tls->handshake_next, interval(s->tls));
+    }
     wait_free(s);
 }
 

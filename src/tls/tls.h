@@ -19,6 +19,7 @@ enum {
     TLS_ALPN_MAX = 255, /* bytes of a protocol's name */
     TLS_TICKET_FILE_KEYS = 16,
     TLS_RATE_MAX = 1000000,
+    TLS_JOBS_MAX = 1024, /* a quarter of a loop's queue for its worker pool */
     TLS_TEXT = 512,
     TLS_HOST_MAX = 256,
     TLS_PIN = 32, /* bytes: SHA-256 */
@@ -133,6 +134,9 @@ struct weir_tls {
     /* When the next handshake has its place, with .handshake_rate. */
     _Atomic weir_time handshake_next;
     _Atomic uint64_t counts[TLS_COUNTS];
+    atomic_uint refs;   /* its owner's, and one for each job */
+    atomic_uint jobs;   /* steps that the worker pool has not given back */
+    unsigned jobs_most; /* at a time; more are made on their loops */
 };
 
 struct tls_state;
@@ -246,13 +250,15 @@ bool tls_job_start(struct tls_state *s, const uint8_t *bytes, uint32_t size);
 void tls_job_later(struct tls_state *s, const uint8_t *bytes, uint32_t size);
 bool tls_job_write(struct tls_job *job, const void *data, size_t size);
 void tls_job_leave(struct tls_state *s);
+uint32_t tls_job_held(const struct tls_state *s); /* bytes that came, with the job */
 
 /* cost.c: tells the loop what OpenSSL holds for the connection. */
 void tls_cost_tell(struct tls_state *s);
 
-/* rate.c: whether a server's handshake may begin with these bytes; false: it waits for its place,
- * with them, or has been refused. */
+/* rate.c: whether a server's handshake may begin with these bytes; false: they have been taken, and
+ * it waits for the rest of them, or for its place, or has begun with all, or been refused. */
 bool tls_rate_admits(struct tls_state *s, weir_view data);
+uint32_t tls_rate_held(const struct tls_state *s); /* bytes of those that wait */
 /* The connection goes: so does its place. */
 void tls_rate_leave(struct tls_state *s);
 void tls_count(struct tls_state *s, enum tls_count which);
@@ -286,6 +292,7 @@ struct tls_state {
     weir_time output_at;
     struct tls_wire wire;
     bool client, ready, failed, peer_ended, too_big, too_many;
+    bool spoke;                   /* OpenSSL said something: it has seen a hello, or sent its own */
     bool output_waits, end_waits; /* for the rest of a message behind the handshake */
     bool session_offered;
     bool admitted;         /* its handshake may go on */

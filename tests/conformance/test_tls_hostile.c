@@ -235,5 +235,60 @@ static void tls_peer_with_noise_at_the_end(void **state)
     }
 }
 
+static weir_tls_stats counted(weir_tls *tls)
+{
+    weir_tls_stats stats;
+    assert_int_equal(weir_tls_stats_get(tls, &stats), 0);
+    return stats;
+}
+
+/* Who has not sent all of a hello has no place for a handshake, and takes none from others. */
+static void tls_handshakes_need_a_whole_hello(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t size;
+    } parts[] = {{"\x16", 1},
+                 {"\x16\3\1\0\5", 5},
+                 {"\x16\3\1\0\5\1\0\0\2\3", 10},
+                 {"\x16\3\1\0\1\1", 6},
+                 {"\x16\3\1\0\1\1\x16\3\1\0\3\0\0\3\x16\3\1\0\1\3", 20}};
+    enum { PARTS = sizeof parts / sizeof *parts };
+    struct peer *peers[PARTS];
+    certs_usual();
+    weir_tls_cert cert = cert_files("server");
+    weir_tls *tls = weir_tls_server_new(
+        &(weir_tls_server_options){.certs = &cert, .cert_count = 1, .handshake_rate = 1});
+    assert_non_null(tls);
+    struct world *w = world_open(NULL);
+    struct side *s = server_new(w, tls);
+    side_listen(s, "tls://127.0.0.1:0");
+    for (int i = 0; i < PARTS; i++) {
+        peers[i] = peer_start(s);
+        peer_say(peers[i], parts[i].bytes, parts[i].size);
+    }
+    weir_loop_stats loop_stats;
+    do {
+        world_run_ms(w, 20);
+        assert_int_equal(weir_loop_stats_get(w->loop, &loop_stats), 0);
+    } while (loop_stats.conns < PARTS);
+    weir_tls_stats stats = counted(tls);
+    assert_true(stats.begun + stats.waited + stats.refused == 0);
+    struct client *c = client_new(s, 0);
+    CLIENT_UNTIL(c, c->shaken && s->opened == 1);
+    assert_int_equal(counted(tls).waited, 0);
+    peer_say(peers[3], "\x16\3\1\0\3\0\0\0", 8); /* a hello of no bytes, whole: it waits */
+    UNTIL(w, (stats = counted(tls)).waited == 1);
+    for (int i = 0; i < PARTS; i++)
+        peer_reset(peers[i]);
+    peer_close(c->peer);
+    client_free(c);
+    UNTIL(w, s->closed == PARTS + 1);
+    stats = counted(tls);
+    assert_true(stats.begun == 1 && stats.done == 1 && stats.failed == 0 && stats.waiting == 0);
+    world_end(w);
+    weir_tls_free(tls);
+}
+
 K_MAIN(T(tls_ticket_in_parts), T(tls_peer_asks_again_and_again), T(tls_peer_announces_much),
-       T(tls_peer_with_noise_at_the_end))
+       T(tls_peer_with_noise_at_the_end), T(tls_handshakes_need_a_whole_hello))

@@ -524,7 +524,7 @@ static void tls_handshakes_are_refused(void **state)
 /* A handshake that waits is within its deadline and its limit, and its end is seen. */
 static void tls_handshakes_that_end_while_they_wait(void **state)
 {
-    static uint8_t much[70000] = {0x16, 3, 1, 0x40, 0};
+    static uint8_t much[70000] = {0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0};
     for (int how = 0; how < 4; how++) {
         weir_tls *tls = limited(1);
         w = world_open(NULL);
@@ -535,7 +535,7 @@ static void tls_handshakes_that_end_while_they_wait(void **state)
         struct client *one = client_new(s, 0);
         CLIENT_UNTIL(one, s->opened == 1);
         struct peer *p = peer_start(s);
-        peer_say(p, much, 5); /* which, if it began, would have to wait for more */
+        peer_say(p, much, 10); /* which, if it began, would be refused */
         while (counted(tls).waiting == 0) {
             atomic_store(&tls->handshake_next, now_ns() + 2 * WEIR_S);
             world_turn_ms(w, 1);
