@@ -2,6 +2,7 @@
  * above wait in a queue over each level and are pumped down in the flush, as far as the level below
  * has room, so that what a filter holds stays within the connection's budget. */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
 
@@ -229,7 +230,9 @@ static bool source_fill(weir_loop *loop, struct conn *c, struct output *above)
         return false;
     if (s->kind == SEGMENT_FILE) {
         int result = file_part_start(loop, c, s);
-        if (result < 0)
+        if (result == WEIR_EFULL || result == -ENOBUFS)
+            conn_again(loop, c); /* the queue of the pool, or of the ring, is full: that passes */
+        else if (result < 0)
             conn_fail(loop, c, WEIR_WHY_ERROR, result);
         return false;
     }
