@@ -21,10 +21,10 @@ static weir_loop_options watched = {.backend = "epoll", .stall_ms = 30, .stall_t
 /* The main program's end of the stack is the last line of each trace. */
 static void keep_line(const weir_log_line *line, void *arg)
 {
-    int at = atomic_load(&line_count);
+    /* Two threads log at once: the loop's, and the one that traces it. */
+    int at = atomic_fetch_add(&line_count, 1);
     if (at < LINES_MAX)
         snprintf(lines[at], LINE_BYTES, "%s", line->text);
-    atomic_store(&line_count, at + 1);
     if (strstr(line->text, "by a handler that goes on") != NULL) {
         atomic_store(&traced, true);
         if (released[1] != 0)
